@@ -1,0 +1,1 @@
+"""Who is this, and which mailboxes are theirs: cred checkers, realm, avatar."""

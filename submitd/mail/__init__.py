@@ -1,0 +1,1 @@
+"""What a mail is: values without IO. Everything above imports from here."""

@@ -1,0 +1,1 @@
+"""May they send this: facts in, verdicts out."""

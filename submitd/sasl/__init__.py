@@ -1,0 +1,1 @@
+"""SASL mechanisms without IO, for the server's and the client's side."""

@@ -1,0 +1,1 @@
+"""The doors: SMTP listeners, and a session's questions answered."""

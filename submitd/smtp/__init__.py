@@ -1,0 +1,1 @@
+"""SMTP without IO: grammar, replies, and the conversation from both ends."""

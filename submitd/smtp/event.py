@@ -1,0 +1,103 @@
+"""What a server session asks of the world, and tells it.
+
+Every event is answered exactly once, with `ServerSession.answer`: a question
+with a `Reply`, a piece of news (`ContentArrived`, `TransactionAborted`,
+`TlsWanted`) with None.
+"""
+
+from attrs import field, frozen
+
+from submitd.mail.address import Mailbox
+from submitd.mail.envelope import Body, ForwardPath, Ret
+
+
+@frozen
+class TlsWanted:
+    """STARTTLS was accepted: 220 is in `data_to_send`; start TLS, then answer.
+
+    The answer None makes the session forget all that was said before
+    (RFC 3207 section 4.2).
+    """
+
+
+@frozen
+class PasswordOffered:
+    """AUTH brought a name and a password (PLAIN, LOGIN). Answer 235, 535 or 454."""
+
+    mechanism: str
+    authcid: str
+    """Who proves. SASLprep has been applied."""
+
+    authzid: str
+    """As whom they want to act; empty where the client did not say."""
+
+    password: str = field(repr=False)
+
+
+@frozen
+class SenderOffered:
+    """MAIL: may this reverse-path send? Answer 250 or a refusal."""
+
+    reverse_path: Mailbox | None
+    body: Body
+    smtputf8: bool
+    declared_size: int | None
+    ret: Ret | None
+    envid: str | None
+
+
+@frozen
+class RecipientOffered:
+    """RCPT: do we take mail for this recipient? Answer 250 or a refusal."""
+
+    forward_path: ForwardPath
+
+
+@frozen
+class ContentOffered:
+    """DATA or the first BDAT: may the content come? Answer 354 or a refusal.
+
+    The session itself turns 354 into what BDAT needs, and drains the octets
+    of a refused BDAT.
+    """
+
+    sender: SenderOffered
+    forward_paths: tuple[ForwardPath, ...]
+    """The accepted recipients, in order, without repeats."""
+
+
+@frozen
+class ContentArrived:
+    """Some octets of the content, dot-stuffing undone. Answer None."""
+
+    octets: bytes
+
+
+@frozen
+class ContentEnded:
+    """The content is complete and within all limits. Answer 250 or a refusal.
+
+    Content that broke a rule of framing (a bare CR or LF, too large) never
+    gets here: the session answers by itself and reports `TransactionAborted`.
+    """
+
+
+@frozen
+class TransactionAborted:
+    """The transaction is over without a message: drop what came. Answer None.
+
+    Comes after RSET, a new HELO/EHLO, QUIT, a refused content, and a client
+    that leaves, wherever a SenderOffered had been answered with 250.
+    """
+
+
+Event = (
+    TlsWanted
+    | PasswordOffered
+    | SenderOffered
+    | RecipientOffered
+    | ContentOffered
+    | ContentArrived
+    | ContentEnded
+    | TransactionAborted
+)

@@ -1,0 +1,287 @@
+"""What the spool promises, and the values that go in and out of it.
+
+`Spool` is what sessions and couriers use, inside the event loop. `Store` is
+one database behind it, synchronous: group commit (`committer`), recovery and
+``submitctl queue``, which must work while the server is stopped, stand on it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Protocol
+
+from attrs import field, frozen
+
+from submitd.mail.address import Mailbox
+from submitd.mail.envelope import Envelope, ForwardPath
+from submitd.mail.status import EnhancedCode
+
+CHUNK: int = 256 * 1024
+"""Octets of body in one chunk, at most."""
+
+
+class SpoolUnavailable(Exception):
+    """The store cannot tell or cannot write now (451 4.3.0). Nothing was kept."""
+
+
+class SpoolFull(SpoolUnavailable):
+    """The disk is full, or only the reserve is left (452 4.3.1)."""
+
+
+@frozen(kw_only=True)
+class Needs:
+    """What the next hop must be able to do for this content as it is."""
+
+    eight_bit: bool = False
+    """An octet above 127 stands in the body (8BITMIME, RFC 6152)."""
+
+    smtputf8: bool = False
+    """The header section or an address needs SMTPUTF8 (RFC 6531)."""
+
+
+@frozen(kw_only=True)
+class NewMessage:
+    """A message about to be accepted, without its body."""
+
+    queue_id: str
+    envelope: Envelope
+    header: bytes
+    """From the first octet up to and with the empty line, as it will be sent:
+    Received field and DKIM signatures on top."""
+
+    needs: Needs
+    submitter: str | None
+    """The login that sent it; None for a report of ours."""
+
+    session: str
+    """Id of the session that brought it, or the queue id that a report is about."""
+
+    held: bool = False
+
+
+class State(Enum):
+    """Where a recipient stands."""
+
+    QUEUED = "queued"
+    RELAYED = "relayed"
+    FAILED = "failed"
+
+
+@frozen(kw_only=True)
+class Recipient:
+    """A forward-path with its state."""
+
+    number: int
+    """Position in the envelope, from 0."""
+
+    forward_path: ForwardPath
+    state: State = State.QUEUED
+    attempts: int = 0
+    due_at: datetime
+    delay_reported: bool = False
+    last_status: EnhancedCode | None = None
+    last_diagnostic: str = ""
+    """What the last attempt came to, in one line; a remote's words included."""
+
+    last_host: str = ""
+    """The host that said it, as a name (Remote-MTA); empty where none was reached."""
+
+    last_attempt_at: datetime | None = None
+
+
+@frozen(kw_only=True)
+class Spooled:
+    """A message that is on disk and claimed by this process."""
+
+    queue_id: str
+    envelope: Envelope
+    needs: Needs
+    submitter: str | None
+    session: str
+    header_size: int
+    body_size: int
+    recipients: tuple[Recipient, ...]
+    """The claimed ones: due, queued, and leased to this process."""
+
+    header: bytes | None = field(default=None, repr=False)
+    """In memory where the message is fresh; else `Spool.read_header` has it."""
+
+    body: tuple[bytes, ...] | None = field(default=None, repr=False)
+    """The chunks, where the message is fresh and its body at most 1 MiB."""
+
+    @property
+    def size(self) -> int:
+        """Octets of the whole message."""
+        return self.header_size + self.body_size
+
+
+@frozen(kw_only=True)
+class Result:
+    """What an attempt came to for one recipient."""
+
+    number: int
+    state: State
+    due_at: datetime
+    """When to try next (State.QUEUED); otherwise the moment of the outcome."""
+
+    status: EnhancedCode
+    diagnostic: str
+    host: str
+    delay_reported: bool = False
+    """A delay report goes with this record."""
+
+
+@frozen(kw_only=True)
+class Report:
+    """A report of ours that enters the spool together with what it reports."""
+
+    message: NewMessage
+    body: bytes
+
+
+@frozen(kw_only=True)
+class QueueEntry:
+    """A message as ``submitctl queue`` shows it."""
+
+    queue_id: str
+    reverse_path: Mailbox | None
+    submitter: str | None
+    session: str
+    accepted_at: datetime
+    size: int
+    held: bool
+    leased_to: str | None
+    recipients: tuple[Recipient, ...]
+
+
+@frozen(kw_only=True)
+class Happening:
+    """One line of a message's story, kept while the message is queued."""
+
+    at: datetime
+    what: str
+
+
+@frozen(kw_only=True)
+class Wanted:
+    """Which messages ``submitctl queue`` means. Empty: all."""
+
+    queue_ids: tuple[str, ...] = ()
+    sender: str = ""
+    """Reverse-path or login, compared without case."""
+
+    recipient: str = ""
+    domain: str = ""
+    """Domain of a recipient."""
+
+    older_than: timedelta | None = None
+    held: bool | None = None
+
+
+@frozen(kw_only=True)
+class Standing:
+    """The queue in figures."""
+
+    messages: int
+    recipients: int
+    held: int
+    octets: int
+    oldest_accepted_at: datetime | None
+
+
+class Intake(Protocol):
+    """One upload, from the first octet to the accepting transaction."""
+
+    queue_id: str
+
+    async def write(self, chunk: bytes) -> None:
+        """Store a full chunk (`CHUNK` octets) of the body.
+
+        Raises:
+            SpoolUnavailable: it is not stored; the upload must be abandoned.
+        """
+
+    async def accept(self, message: NewMessage, tail: bytes) -> Spooled:
+        """Commit the message; when this returns it survives power loss.
+
+        ``tail`` is what follows the chunks written before (at most `CHUNK`
+        octets). The recipients of what is returned are leased to this
+        process and due at once (a held message has none).
+
+        Raises:
+            SpoolUnavailable: the message does not exist, now or ever.
+        """
+
+    async def abandon(self) -> None:
+        """Forget what was written. Never raises; a start sweeps what stays."""
+
+
+class Spool(Protocol):
+    """The store as the event loop sees it. All work is done in threads."""
+
+    def open_intake(self) -> Intake:
+        """A new upload, with a queue id never used before. Touches no disk."""
+
+    async def claim_due(self, now: datetime, limit: int) -> Sequence[Spooled]:
+        """Lease at most ``limit`` messages with due recipients to this process.
+
+        Raises:
+            SpoolUnavailable: nothing was claimed.
+        """
+
+    async def read_header(self, queue_id: str) -> bytes:
+        """The header section as stored (SpoolUnavailable; LookupError: gone)."""
+
+    async def read_chunk(self, queue_id: str, number: int) -> bytes | None:
+        """One chunk of the body, from 0; None past the last one."""
+
+    async def record(
+        self,
+        queue_id: str,
+        results: Sequence[Result],
+        reports: Sequence[Report] = (),
+    ) -> Sequence[Spooled]:
+        """Write outcomes, end the leases on these recipients, enter reports.
+
+        All in one transaction: a report exists if and only if what it says is
+        recorded. A message without queued recipients is removed. Gives the
+        reports as claimed, fresh messages. May use the disk's reserve.
+
+        Raises:
+            SpoolUnavailable: nothing is recorded; the leases stay. Try again.
+        """
+
+    async def release(self, queue_id: str, numbers: Sequence[int]) -> None:
+        """Give claimed recipients back unharmed, due as before."""
+
+    async def standing(self) -> Standing:
+        """The queue in figures, for metrics."""
+
+
+class Store(Protocol):
+    """One database: the queue as ``submitctl queue`` and recovery use it.
+
+    Synchronous; safe beside a running server. Raises SpoolUnavailable.
+    """
+
+    def search(self, wanted: Wanted) -> Iterator[QueueEntry]:
+        """The messages that match, oldest first, without holding them all."""
+
+    def story(self, queue_id: str) -> Sequence[Happening]:
+        """What happened to a queued message so far, oldest first."""
+
+    def read_header(self, queue_id: str) -> bytes: ...
+
+    def read_body(self, queue_id: str) -> Iterator[bytes]: ...
+
+    def retry(self, queue_ids: Iterable[str], now: datetime) -> int:
+        """Make queued recipients due now; gives the number of messages."""
+
+    def hold(self, queue_ids: Iterable[str]) -> int: ...
+
+    def release_held(self, queue_ids: Iterable[str], now: datetime) -> int: ...
+
+    def remove(self, queue_ids: Iterable[str]) -> int:
+        """Delete messages without a report. Leased ones go when their attempt ends."""
+
+    def standing(self) -> Standing: ...
