@@ -1,0 +1,105 @@
+"""The log events, by name. Nothing is logged that has no name here.
+
+``session`` is one connection's id from greeting to QUIT; ``queue_id`` is a
+message's name from acceptance to removal. From acceptance on events carry
+both where both are known, so that one search tells one message's life.
+"""
+
+from enum import IntEnum
+from typing import Final, Protocol
+
+from attrs import frozen
+
+
+class Level(IntEnum):
+    """How much an operator should care.
+
+    INFO is what they count, WARN what they may need to act on, ERROR what is
+    a bug of ours or stops the service.
+    """
+
+    DEBUG = 10
+    INFO = 20
+    WARN = 30
+    ERROR = 40
+
+
+@frozen
+class LogEvent:
+    """One kind of event: its stable name, its level and what it tells a person."""
+
+    name: str
+    level: Level
+    sentence: str
+
+
+class Events(Protocol):
+    """Where events go."""
+
+    def emit(self, event: LogEvent, **facts: object) -> None:
+        """Log ``event``. Facts are named values: never a password, never content."""
+
+    def failure(self, event: LogEvent, fault: BaseException, **facts: object) -> None:
+        """Log ``event`` with the traceback of a bug."""
+
+
+# The server as a whole
+STARTED: Final = LogEvent("started", Level.INFO, "submitd is ready")
+STOPPING: Final = LogEvent("stopping", Level.INFO, "stopping")
+STOPPED: Final = LogEvent("stopped", Level.INFO, "stopped")
+RELOADED: Final = LogEvent("reloaded", Level.INFO, "the new configuration is in use")
+RELOAD_REFUSED: Final = LogEvent(
+    "reload-refused", Level.ERROR, "the new configuration is faulty; the old one stays"
+)
+RESTART_NEEDED: Final = LogEvent(
+    "restart-needed", Level.WARN, "this change needs a restart"
+)
+LISTENING: Final = LogEvent("listening", Level.INFO, "listening")
+WORKER_STARTED: Final = LogEvent("worker-started", Level.INFO, "worker started")
+WORKER_ENDED: Final = LogEvent("worker-ended", Level.INFO, "worker ended")
+WORKER_DIED: Final = LogEvent("worker-died", Level.ERROR, "worker died; restarting it")
+LEASES_RELEASED: Final = LogEvent(
+    "leases-released", Level.INFO, "took back what a dead worker had claimed"
+)
+CERTIFICATE_LOADED: Final = LogEvent(
+    "certificate-loaded", Level.INFO, "certificate loaded"
+)
+CERTIFICATE_REFUSED: Final = LogEvent(
+    "certificate-refused", Level.ERROR, "the changed certificate is not usable"
+)
+CONTROL_REQUEST: Final = LogEvent("control-request", Level.INFO, "admin request")
+SUPERVISOR_SILENT: Final = LogEvent(
+    "supervisor-silent", Level.WARN, "no answer from the supervisor; counting alone"
+)
+LOG_LINES_LOST: Final = LogEvent(
+    "log-lines-lost", Level.WARN, "the log could not be written fast enough"
+)
+LIBRARY: Final = LogEvent("library", Level.INFO, "from a library")
+BUG: Final = LogEvent("bug", Level.ERROR, "an error that nobody foresaw")
+
+# A session
+SESSION_OPENED: Final = LogEvent("session-opened", Level.INFO, "connection")
+SESSION_REFUSED: Final = LogEvent("session-refused", Level.INFO, "connection refused")
+SESSION_CLOSED: Final = LogEvent("session-closed", Level.INFO, "connection closed")
+SESSION_TIMED_OUT: Final = LogEvent("session-timed-out", Level.INFO, "client too slow")
+SESSION_BROKEN: Final = LogEvent("session-broken", Level.ERROR, "session abandoned")
+TLS_STARTED: Final = LogEvent("tls-started", Level.DEBUG, "TLS started")
+TLS_FAILED: Final = LogEvent("tls-failed", Level.INFO, "TLS handshake failed")
+LOGIN_SUCCEEDED: Final = LogEvent("login-succeeded", Level.INFO, "logged in")
+LOGIN_FAILED: Final = LogEvent("login-failed", Level.WARN, "log-in refused")
+LOGIN_BRAKED: Final = LogEvent("login-braked", Level.WARN, "log-in put off")
+LOGIN_UNAVAILABLE: Final = LogEvent(
+    "login-unavailable", Level.ERROR, "cannot tell who this is"
+)
+SENDER_REFUSED: Final = LogEvent("sender-refused", Level.WARN, "sender refused")
+RECIPIENT_REFUSED: Final = LogEvent(
+    "recipient-refused", Level.INFO, "recipient refused"
+)
+MESSAGE_REFUSED: Final = LogEvent("message-refused", Level.WARN, "message refused")
+MESSAGE_ACCEPTED: Final = LogEvent("message-accepted", Level.INFO, "message accepted")
+FROM_REWRITTEN: Final = LogEvent(
+    "from-rewritten", Level.INFO, "From field rewritten to the submitter's own"
+)
+SPOOL_UNAVAILABLE: Final = LogEvent(
+    "spool-unavailable", Level.ERROR, "the spool cannot be written"
+)

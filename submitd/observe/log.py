@@ -1,0 +1,168 @@
+"""Events written as lines: for people, or as JSON. In a thread: disks stall."""
+
+import json
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from twisted.logger import ILogObserver, LogEvent as TwistedEvent, formatEvent
+from zope.interface import implementer
+
+from submitd.observe.events import BUG, LIBRARY, LOG_LINES_LOST, Level, LogEvent
+
+_GATHER: Final = 0.05
+"""Seconds that lines wait for company: one write a moment, not one a line."""
+
+_MOST_WAITING: Final = 100_000
+"""Lines held while the disk stalls. Beyond, lines are lost, and counted."""
+
+
+class Form(Enum):
+    """How a line looks."""
+
+    HUMAN = "human"
+    JSON = "json"
+
+
+def as_human(event: LogEvent, facts: dict[str, object], at: datetime) -> str:
+    """``2026-01-31T12:00:00.000Z info  message accepted [message-accepted] k=v …``."""
+    words = " ".join(f"{name}={_as_word(value)}" for name, value in facts.items())
+    return (
+        f"{_stamp(at)} {event.level.name.lower():5} "
+        f"{event.sentence} [{event.name}] {words}"
+    ).rstrip()
+
+
+def as_json(event: LogEvent, facts: dict[str, object], at: datetime) -> str:
+    """One object a line: time, level, event, message, then the facts."""
+    return json.dumps(
+        {
+            "time": _stamp(at),
+            "level": event.level.name.lower(),
+            "event": event.name,
+            "message": event.sentence,
+            **facts,
+        },
+        default=str,
+        ensure_ascii=False,
+    )
+
+
+def _stamp(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03}Z"
+
+
+def _as_word(value: object) -> str:
+    text = str(value)
+    # Whatever a client or a remote host said stays on its line, in its field.
+    if text and text.isprintable() and not {" ", '"', "="} & set(text):
+        return text
+    return json.dumps(text, ensure_ascii=False)
+
+
+class LineWriter:
+    """Appends lines to a file or to standard error, in a thread of its own."""
+
+    def __init__(self, path: Path | None) -> None:
+        """``path``: None is standard error.
+
+        Raises:
+            OSError: the file cannot be opened for appending.
+        """
+        self._target = (
+            os.dup(sys.stderr.fileno())
+            if path is None
+            else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        )
+        self._waiting: list[str] = []
+        self._lost = 0
+        self._something = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """Take a line, without its newline. Never waits, never raises."""
+        if len(self._waiting) >= _MOST_WAITING:
+            self._lost += 1
+            return
+        self._waiting.append(line)
+        if not self._something.is_set():
+            self._something.set()
+
+    def close(self) -> None:
+        """Write what waits, then end the thread (waits for it at most 5 s)."""
+        self._closing.set()
+        self._something.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        while not (self._closing.is_set() and not self._waiting):
+            self._something.wait()
+            self._closing.wait(_GATHER)
+            self._something.clear()
+            lines, self._waiting = self._waiting, []
+            if lost := self._lost:
+                self._lost = 0
+                now = datetime.now(UTC)
+                lines.append(as_human(LOG_LINES_LOST, {"lines": lost}, now))
+            if lines:
+                self._put(("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"))
+        os.close(self._target)
+
+    def _put(self, octets: bytes) -> None:
+        try:
+            while octets:
+                octets = octets[os.write(self._target, octets) :]
+        except OSError:
+            # The one thing that cannot be logged is that the log is full.
+            self._lost += octets.count(b"\n")
+
+
+class EventLog:
+    """The `Events` of a running server."""
+
+    def __init__(
+        self, write: Callable[[str], None], form: Form, level: Level, **always: object
+    ) -> None:
+        """``always``: facts that every line carries, such as the worker's name."""
+        self._write = write
+        self._line = as_json if form is Form.JSON else as_human
+        self._level = level
+        self._always = always
+
+    def emit(self, event: LogEvent, **facts: object) -> None:
+        """Log ``event`` with its facts; those that are None are left out."""
+        if event.level >= self._level:
+            known = {name: fact for name, fact in facts.items() if fact is not None}
+            self._write(self._line(event, known | self._always, datetime.now(UTC)))
+
+    def failure(self, event: LogEvent, fault: BaseException, **facts: object) -> None:
+        """Log ``event`` with the traceback of ``fault``."""
+        self.emit(event, **facts, traceback="".join(traceback.format_exception(fault)))
+
+
+@implementer(ILogObserver)
+class LibraryObserver:
+    """Twisted's own log events become lines of ours."""
+
+    def __init__(self, events: EventLog) -> None:
+        self._events = events
+
+    def __call__(self, event: TwistedEvent) -> None:
+        origin = event.get("log_namespace", "twisted")
+        failure = event.get("log_failure")
+        if failure is not None and failure.value is not None:
+            self._events.failure(
+                BUG, failure.value, origin=origin, text=formatEvent(event)
+            )
+            return
+        level = Level[event["log_level"].name.upper().replace("CRITICAL", "ERROR")]
+        kind = LogEvent(LIBRARY.name, max(level, Level.DEBUG), LIBRARY.sentence)
+        self._events.emit(kind, origin=origin, text=formatEvent(event))
