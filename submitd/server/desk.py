@@ -1,0 +1,317 @@
+"""A session's questions, answered: who is this, may they send this, keep it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from attrs import frozen
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from submitd.auth.portal import DirectoryUnavailable, LoginPortal, TooManyFailures
+from submitd.auth.submitter import Submitter
+from submitd.mail.address import Mailbox
+from submitd.mail.status import EnhancedCode
+from submitd.mail.trace import Origin, TlsFacts
+from submitd.observe.events import (
+    LOGIN_BRAKED,
+    LOGIN_FAILED,
+    LOGIN_SUCCEEDED,
+    LOGIN_UNAVAILABLE,
+    MESSAGE_ACCEPTED,
+    MESSAGE_REFUSED,
+    RECIPIENT_REFUSED,
+    SENDER_REFUSED,
+    SPOOL_UNAVAILABLE,
+    Events,
+)
+from submitd.observe.metrics import Metrics
+from submitd.policy.recipient import check_recipient
+from submitd.policy.sender import SENDER_OK, check_sender
+from submitd.server.intake import ContentIntake, ContentRules
+from submitd.smtp.event import (
+    ContentArrived,
+    ContentEnded,
+    ContentOffered,
+    Event,
+    PasswordOffered,
+    RecipientOffered,
+    SenderOffered,
+    TransactionAborted,
+)
+from submitd.smtp.reply import Reply
+from submitd.smtp.server import ServerSession
+from submitd.spool.store import Spool, Spooled, SpoolFull, SpoolUnavailable
+
+LOGGED_IN: Final = Reply(235, EnhancedCode(2, 7, 0), "Welcome")
+LOGIN_REFUSED: Final = Reply(
+    535, EnhancedCode(5, 7, 8), "User name or password not accepted"
+)
+CANNOT_TELL: Final = Reply(
+    454, EnhancedCode(4, 7, 0), "Cannot check passwords now, try again later"
+)
+BRAKED: Final = Reply(
+    454, EnhancedCode(4, 7, 0), "Too many failed log-ins, try again later"
+)
+GO_AHEAD: Final = Reply(354, None, "End data with <CR><LF>.<CR><LF>")
+FULL: Final = Reply(452, EnhancedCode(4, 3, 1), "The spool is full, try again later")
+CANNOT_STORE: Final = Reply(
+    451, EnhancedCode(4, 3, 0), "The message could not be stored, try again later"
+)
+NO_SUBMITTER: Final = Reply(
+    451, EnhancedCode(4, 3, 5), "This listener has no submitter configured"
+)
+
+
+class TakesMessages(Protocol):
+    """Delivery, as a desk sees it."""
+
+    def take(self, spooled: Spooled) -> None:
+        """A fresh message, leased to this process. Never raises, never waits."""
+
+
+@frozen(kw_only=True)
+class DeskServices:
+    """What the desks of all sessions share."""
+
+    clock: IReactorTime
+    portal: LoginPortal
+    spool: Spool
+    delivery: TakesMessages
+    content: ContentRules
+    routed: frozenset[str]
+    """Domains with a route of their own, which may be short names."""
+
+    show_client: bool
+    """Name the client in the Received field."""
+
+    events: Events
+    metrics: Metrics
+
+
+class Desk:
+    """Answers one session's events."""
+
+    def __init__(
+        self,
+        services: DeskServices,
+        session: ServerSession,
+        session_id: str,
+        client: str,
+        trusted_as: Callable[[], Awaitable[Submitter]] | None,
+    ) -> None:
+        """``trusted_as``: on a trusted listener, who its submissions count as."""
+        self._services = services
+        self._session = session
+        self._id = session_id
+        self._client = client
+        self._trusted_as = trusted_as
+        self._who: Submitter | None = None
+        self._tls: TlsFacts | None = None
+        self._reverse_path: Mailbox | None = None
+        self._content: ContentIntake | None = None
+        self._stored: SpoolUnavailable | None = None
+
+    def tls_started(self, facts: TlsFacts) -> None:
+        """TLS is up: what the trace field will say."""
+        self._tls = facts
+
+    def answer(self, event: Event) -> Reply | None | Awaitable[Reply | None]:
+        """Answer at once, or with something to wait for.
+
+        What needs no waiting takes no turn of the loop: at a thousand
+        messages a second each turn counts.
+        """
+        match event:
+            case SenderOffered():
+                return self._check_sender(event)
+            case RecipientOffered():
+                return self._check_recipient(event)
+            case ContentOffered():
+                return self._open_content(event)
+            case ContentArrived():
+                return self._take_content(event.octets)
+            case ContentEnded():
+                return self._finish_content()
+            case PasswordOffered():
+                return self._log_in(event)
+            case TransactionAborted():
+                self.abandon()
+                return None
+            case _:
+                raise TypeError(f"not a desk's question: {event!r}")
+
+    def abandon(self) -> None:
+        """Drop what the transaction had begun."""
+        content, self._content = self._content, None
+        self._reverse_path = None
+        self._stored = None
+        if content is not None:
+            Deferred.fromCoroutine(content.abandon())
+
+    # Who is this?
+
+    async def _log_in(self, offered: PasswordOffered) -> Reply:
+        services = self._services
+        facts = {
+            "session": self._id,
+            "client": self._client,
+            "mechanism": offered.mechanism,
+        }
+        try:
+            who = await services.portal.login(
+                offered.authcid, offered.authzid, offered.password, self._client
+            )
+        except TooManyFailures:
+            services.metrics.logins.labels("braked").inc()
+            services.events.emit(LOGIN_BRAKED, login=offered.authcid, **facts)
+            return BRAKED
+        except UnauthorizedLogin as refusal:
+            services.metrics.logins.labels("refused").inc()
+            services.events.emit(
+                LOGIN_FAILED, login=offered.authcid, reason=str(refusal), **facts
+            )
+            return LOGIN_REFUSED
+        except DirectoryUnavailable as problem:
+            services.metrics.logins.labels("unavailable").inc()
+            services.events.emit(
+                LOGIN_UNAVAILABLE, login=offered.authcid, reason=str(problem), **facts
+            )
+            return CANNOT_TELL
+        self._who = who
+        services.metrics.logins.labels("accepted").inc()
+        services.events.emit(LOGIN_SUCCEEDED, login=who.login, **facts)
+        return LOGGED_IN
+
+    async def _resolve_trusted(self, offered: SenderOffered) -> Reply:
+        assert self._trusted_as is not None  # noqa: S101
+        try:
+            self._who = await self._trusted_as()
+        except DirectoryUnavailable as problem:
+            self._services.events.emit(
+                LOGIN_UNAVAILABLE, session=self._id, reason=str(problem)
+            )
+            return CANNOT_TELL
+        return self._sender_verdict(self._who, offered)
+
+    # May they send this?
+
+    def _check_sender(self, offered: SenderOffered) -> Reply | Awaitable[Reply]:
+        if self._who is None:
+            if self._trusted_as is None:
+                return NO_SUBMITTER
+            return self._resolve_trusted(offered)
+        return self._sender_verdict(self._who, offered)
+
+    def _sender_verdict(self, who: Submitter, offered: SenderOffered) -> Reply:
+        reverse_path = offered.reverse_path
+        verdict = check_sender(who, reverse_path, utf8=offered.smtputf8)
+        if (
+            not verdict.is_positive
+            and self._services.content.rewrite_foreign_from
+            and who.primary is not None
+        ):
+            reverse_path, verdict = who.primary, SENDER_OK
+        if verdict.is_positive:
+            self._reverse_path = reverse_path
+        else:
+            self._services.metrics.messages.labels("refused").inc()
+            self._services.events.emit(
+                SENDER_REFUSED,
+                session=self._id,
+                login=who.login,
+                sender=offered.reverse_path,
+            )
+        return verdict
+
+    def _check_recipient(self, offered: RecipientOffered) -> Reply:
+        mailbox = offered.forward_path.mailbox
+        verdict = check_recipient(mailbox, self._services.routed)
+        if not verdict.is_positive:
+            self._services.events.emit(
+                RECIPIENT_REFUSED,
+                session=self._id,
+                recipient=mailbox,
+                reply=verdict.text,
+            )
+        return verdict
+
+    # Keep it.
+
+    def _open_content(self, offered: ContentOffered) -> Reply:
+        services, who = self._services, self._who
+        assert who is not None, "MAIL was accepted"  # noqa: S101
+        session = self._session
+        show = services.show_client
+        self._content = ContentIntake(
+            services.content,
+            services.spool.open_intake(),
+            who=who,
+            session=self._id,
+            sender=offered.sender,
+            reverse_path=self._reverse_path,
+            forward_paths=offered.forward_paths,
+            origin=Origin(
+                client_name=session.client_name if show else None,
+                client_address=self._client if show else None,
+                esmtp=session.esmtp,
+                authenticated=session.authenticated,
+                smtputf8=offered.sender.smtputf8,
+                tls=self._tls,
+            ),
+            events=services.events,
+        )
+        return GO_AHEAD
+
+    def _take_content(self, octets: bytes) -> Awaitable[None] | None:
+        if self._content is None or self._stored is not None:
+            return None
+        storing = self._content.feed(octets)
+        return None if storing is None else self._store(storing)
+
+    async def _store(self, storing: Awaitable[None]) -> None:
+        try:
+            await storing
+        except SpoolUnavailable as problem:
+            # The client hears it after the dot; until then, drain.
+            self._stored = problem
+
+    async def _finish_content(self) -> Reply:
+        services, content, who = self._services, self._content, self._who
+        assert content is not None and who is not None  # noqa: PT018, S101
+        self._content = None
+        started = services.clock.seconds()
+        facts = {
+            "session": self._id,
+            "queue_id": content.queue_id,
+            "login": who.login,
+            "sender": self._reverse_path or "<>",
+            "message_id": content.message_id,
+        }
+        try:
+            if self._stored is not None:
+                await content.abandon()
+                raise self._stored
+            spooled = await content.finish()
+        except SpoolUnavailable as problem:
+            services.metrics.messages.labels("unavailable").inc()
+            services.events.emit(SPOOL_UNAVAILABLE, reason=str(problem), **facts)
+            return FULL if isinstance(problem, SpoolFull) else CANNOT_STORE
+        finally:
+            self._stored = None
+        if isinstance(spooled, Reply):
+            services.metrics.messages.labels("refused").inc()
+            services.events.emit(MESSAGE_REFUSED, reply=spooled.text, **facts)
+            return spooled
+        services.metrics.accept_seconds.observe(services.clock.seconds() - started)
+        services.metrics.messages.labels("accepted").inc()
+        services.metrics.message_octets.inc(spooled.size)
+        services.events.emit(
+            MESSAGE_ACCEPTED,
+            **facts,
+            size=spooled.size,
+            recipients=len(spooled.envelope.forward_paths),
+        )
+        if spooled.recipients:
+            services.delivery.take(spooled)
+        return Reply(250, EnhancedCode(2, 0, 0), f"Ok: queued as {content.queue_id}")

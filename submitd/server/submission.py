@@ -1,0 +1,418 @@
+"""One connection: bytes between a transport and a session. Decides nothing."""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHandshakeListener,
+    IReactorTime,
+    ITCPTransport,
+    ITLSTransport,
+)
+from twisted.internet.protocol import Factory, Protocol as Connection, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from submitd.mail.status import EnhancedCode
+from submitd.mail.trace import TlsFacts
+from submitd.observe.events import (
+    SESSION_BROKEN,
+    SESSION_CLOSED,
+    SESSION_OPENED,
+    SESSION_REFUSED,
+    SESSION_TIMED_OUT,
+    TLS_FAILED,
+    TLS_STARTED,
+    Events,
+)
+from submitd.observe.metrics import Metrics
+from submitd.server.limits import ConnectionCounts
+from submitd.smtp.event import Event, TlsWanted
+from submitd.smtp.reply import Reply
+from submitd.smtp.server import ServerSession
+from submitd.tls.server import ServerTls
+
+LOCAL_FAULT: Final = Reply(421, EnhancedCode(4, 3, 0), "Local fault, closing")
+TOO_MANY: Final = Reply(
+    421, EnhancedCode(4, 7, 0), "Too many connections, try again later"
+)
+TOO_SLOW: Final = Reply(421, EnhancedCode(4, 4, 2), "Time is up, closing")
+SHUTTING_DOWN: Final = Reply(
+    421, EnhancedCode(4, 3, 2), "This server is shutting down, try again in a minute"
+)
+NOT_TRUSTED: Final = Reply(
+    554, EnhancedCode(5, 7, 1), "Not a trusted address; use port 587 or 465"
+)
+
+_MOST_UNREAD: Final = 128 * 1024
+"""Octets that wait in a session while a question is open; then reading pauses."""
+
+
+class AnswersEvents(Protocol):
+    """What a connection needs of its desk."""
+
+    def answer(self, event: Event) -> Reply | None | Awaitable[Reply | None]:
+        """Answer a session's event at once, or with something to wait for."""
+
+    def tls_started(self, facts: TlsFacts) -> None:
+        """TLS is up: what the trace field will say."""
+
+    def abandon(self) -> None:
+        """The session is broken: drop what it had begun."""
+
+
+@frozen(kw_only=True)
+class TimeLimits:
+    """How long a client may take, in seconds. None: as long as it likes."""
+
+    handshake: float | None = 60.0
+    idle: float | None = 300.0
+    """Between two reads (RFC 5321 section 4.5.3.2.7: at least five minutes)."""
+
+    transaction: float | None = 1800.0
+    """From MAIL to the reply after the content."""
+
+    session: float | None = None
+
+
+@implementer(IHandshakeListener)
+class SubmissionProtocol(Connection):
+    """Moves bytes between a transport and a session, and keeps time."""
+
+    transport: ITCPTransport
+
+    def __init__(
+        self,
+        factory: "SubmissionFactory",
+        session_id: str,
+        client: str,
+        *,
+        trusted: bool,
+    ) -> None:
+        self.factory: SubmissionFactory = factory
+        self._id = session_id
+        self._client = client
+        self._trusted = trusted
+        self._session, self._desk = factory.make(session_id, client)
+        self._busy = True  # until admitted
+        self._paused = False
+        self._counted = False
+        self._lost = False
+        self._handshaking = False
+        self._end = "lost"
+        self._timer: IDelayedCall | None = None
+
+    # Twisted calls these
+
+    def connectionMade(self) -> None:
+        factory = self.factory
+        self._opened_at = self._active_at = factory.clock.seconds()
+        self._transaction_at: float | None = None
+        self.transport.setTcpNoDelay(True)
+        factory.add(self)
+        factory.events.emit(
+            SESSION_OPENED, session=self._id, client=self._client, at=factory.name
+        )
+        if factory.implicit_tls:
+            self._start_tls()
+        self._watch()
+        if not self._trusted:
+            self._turn_away(NOT_TRUSTED, "untrusted")
+            return
+        admitted = factory.counts.opened(self._client)
+        if isinstance(admitted, bool):
+            self._admit(admitted=admitted)
+        else:
+            self._drive(self._admit_later(admitted))
+
+    def dataReceived(self, data: bytes) -> None:
+        self._active_at = self.factory.clock.seconds()
+        session = self._session
+        session.receive_data(data)
+        if not self._busy:
+            self._pump()
+        elif not self._paused and session.unread > _MOST_UNREAD:
+            # A client that does not wait for its answers must fill its own
+            # socket, not our memory.
+            self._paused = True
+            self.transport.pauseProducing()
+
+    def handshakeCompleted(self) -> None:
+        self._handshaking = False
+        self._active_at = self.factory.clock.seconds()
+        connection = self.transport.getHandle()
+        facts = TlsFacts(
+            version=connection.get_protocol_version_name(),
+            cipher=connection.get_cipher_name() or "unknown",
+        )
+        self._desk.tls_started(facts)
+        self.factory.events.emit(
+            TLS_STARTED, session=self._id, version=facts.version, cipher=facts.cipher
+        )
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        factory = self.factory
+        if self._handshaking:
+            self._end = "tls"
+            factory.events.emit(
+                TLS_FAILED,
+                session=self._id,
+                client=self._client,
+                reason=reason.getErrorMessage()[:200],
+            )
+        self._session.connection_lost()
+        if self._counted:
+            factory.counts.closed(self._client)
+        factory.metrics.sessions.labels(self._end).inc()
+        factory.events.emit(
+            SESSION_CLOSED, session=self._id, client=self._client, end=self._end
+        )
+        if not self._busy:
+            self._pump()
+        factory.remove(self)
+
+    # Ours
+
+    def shut_down(self) -> None:
+        """End the session as soon as no transaction is under way."""
+        if not self._busy and not self._session.in_transaction:
+            self._interrupt(SHUTTING_DOWN, "shutdown")
+
+    def abort(self) -> None:
+        """End it now: its time for a graceful end is over."""
+        if not self._lost:
+            self._end = "shutdown"
+            self.transport.abortConnection()
+
+    async def _admit_later(self, admitted: Awaitable[bool]) -> None:
+        self._admit(admitted=await admitted)
+
+    def _admit(self, *, admitted: bool) -> None:
+        if not admitted:
+            if not self._lost:
+                self._turn_away(TOO_MANY, "limit")
+            return
+        if self._lost:
+            self.factory.counts.closed(self._client)
+            return
+        self._counted = True
+        self._session.greet()
+        self._busy = False
+        self._pump()
+
+    def _turn_away(self, answer: Reply, why: str) -> None:
+        self.factory.events.emit(
+            SESSION_REFUSED, session=self._id, client=self._client, reason=why
+        )
+        self._end = why
+        self._session.refuse(answer)
+        self._busy = False
+        self._pump()
+
+    def _start_tls(self) -> None:
+        tls = self.factory.tls
+        assert tls is not None, "a listener with TLS has a certificate"  # noqa: S101
+        self._handshaking = True
+        ITLSTransport(self.transport).startTLS(tls)
+
+    def _pump(self) -> None:
+        """Answer each complete command in the buffer, one after another."""
+        session = self._session
+        try:
+            while (event := session.next_event()) is not None:
+                if type(event) is TlsWanted:
+                    # 220 must leave in clear text, before the handshake.
+                    self._flush()
+                    self._start_tls()
+                    session.answer(None)
+                    continue
+                answer = self._desk.answer(event)
+                if answer is not None and type(answer) is not Reply:
+                    self._busy = True
+                    self._drive(self._answer_later(answer))  # type: ignore[arg-type]
+                    return
+                session.answer(answer)
+            self._settle()
+        except Exception as fault:  # noqa: BLE001
+            self._give_up(fault)
+
+    def _drive(self, work: Awaitable[None]) -> None:
+        Deferred.fromCoroutine(work).addErrback(  # type: ignore[arg-type]
+            lambda failure: self._give_up(failure.value)
+        )
+
+    async def _answer_later(self, answer: Awaitable[Reply | None]) -> None:
+        self._flush()
+        result = await answer
+        self._session.answer(result)
+        self._busy = False
+        # The client's clock starts when it can do something again.
+        self._active_at = self.factory.clock.seconds()
+        if self._paused:
+            self._paused = False
+            if not self._lost:
+                self.transport.resumeProducing()
+        self._pump()
+
+    def _settle(self) -> None:
+        """Nothing to do until more bytes come: all replies leave in one write."""
+        session = self._session
+        self._flush()
+        if session.in_transaction:
+            if self._transaction_at is None:
+                self._transaction_at = self.factory.clock.seconds()
+        else:
+            self._transaction_at = None
+            if self.factory.stopping and not session.is_closing:
+                session.interrupt(SHUTTING_DOWN)
+                self._end = "shutdown"
+                self._flush()
+        if session.is_closing and not self._lost:
+            if self._end == "lost":
+                self._end = "quit"
+            self.transport.loseConnection()
+
+    def _flush(self) -> None:
+        octets = self._session.data_to_send()
+        if octets and not self._lost:
+            self.transport.write(octets)
+
+    def _give_up(self, fault: BaseException) -> None:
+        # The only place where a bug of ours becomes a reply. What it says of
+        # itself stays in our log: it may name hosts, paths or credentials.
+        self.factory.events.failure(SESSION_BROKEN, fault, session=self._id)
+        self._end = "broken"
+        self._busy = True  # a broken session answers nothing more
+        self._desk.abandon()
+        if not self._lost:
+            self.transport.write(LOCAL_FAULT.encode())
+            self.transport.loseConnection()
+
+    def _interrupt(self, answer: Reply, end: str) -> None:
+        self._end = end
+        self._session.interrupt(answer)
+        self._pump()
+
+    def _watch(self) -> None:
+        """Look at the clock once an interval, not once a read."""
+        limits = self.factory.time_limits
+        now = self.factory.clock.seconds()
+        left: list[float] = []
+        if self._handshaking and limits.handshake is not None:
+            left.append(self._active_at + limits.handshake - now)
+        elif not self._busy:
+            if limits.idle is not None:
+                left.append(self._active_at + limits.idle - now)
+            if limits.transaction is not None and self._transaction_at is not None:
+                left.append(self._transaction_at + limits.transaction - now)
+            if limits.session is not None:
+                left.append(self._opened_at + limits.session - now)
+        self._timer = None
+        if left and min(left) <= 0:
+            self._time_out()
+            return
+        # A question that is open is ours to answer; look again soon.
+        wait = min([*left, self.factory.look_again])
+        self._timer = self.factory.clock.callLater(max(wait, 0.05), self._watch)
+
+    def _time_out(self) -> None:
+        self.factory.events.emit(
+            SESSION_TIMED_OUT, session=self._id, client=self._client
+        )
+        if self._handshaking:
+            self.transport.abortConnection()
+            return
+        self._interrupt(TOO_SLOW, "time-out")
+        # A client that does not even read its 421 is cut off.
+        self._timer = self.factory.clock.callLater(10, self._cut_off)
+
+    def _cut_off(self) -> None:
+        self._timer = None
+        if not self._lost:
+            self.transport.abortConnection()
+
+
+class SubmissionFactory(Factory):
+    """Connections of one listener."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        clock: IReactorTime,
+        make: Callable[[str, str], tuple[ServerSession, AnswersEvents]],
+        counts: ConnectionCounts,
+        tls: ServerTls | None,
+        implicit_tls: bool,
+        trusted: Callable[[str], bool],
+        time_limits: TimeLimits,
+        events: Events,
+        metrics: Metrics,
+    ) -> None:
+        """``make`` gives the session and desk for (session id, client address)."""
+        self.name = name
+        self.clock = clock
+        self.make = make
+        self.counts = counts
+        self.tls = tls
+        self.implicit_tls = implicit_tls
+        self.time_limits = time_limits
+        self.events = events
+        self.metrics = metrics
+        self.stopping = False
+        self.look_again = 5.0
+        self._trusted = trusted
+        self._open: set[SubmissionProtocol] = set()
+        self._all_closed: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress) -> SubmissionProtocol:
+        client = str(getattr(addr, "host", "unknown")).removeprefix("::ffff:")
+        return SubmissionProtocol(
+            self, secrets.token_hex(6), client, trusted=self._trusted(client)
+        )
+
+    def add(self, connection: SubmissionProtocol) -> None:
+        """A connection has come."""
+        self._open.add(connection)
+        self.metrics.sessions_open.inc()
+
+    def remove(self, connection: SubmissionProtocol) -> None:
+        """A connection is gone."""
+        self._open.discard(connection)
+        self.metrics.sessions_open.dec()
+        if self._all_closed is not None and not self._open:
+            self._all_closed.callback(None)
+            self._all_closed = None
+
+    def shut_down(self, grace: float) -> Deferred[None]:
+        """End every session: open transactions have ``grace`` seconds to finish."""
+        self.stopping = True
+        for connection in tuple(self._open):
+            connection.shut_down()
+        if not self._open:
+            return Deferred.fromCoroutine(_nothing())
+        self._all_closed = ended = Deferred()
+        last_call = self.clock.callLater(grace, self._abort_all)
+
+        def settle(_: None) -> None:
+            if last_call.active():
+                last_call.cancel()
+
+        return ended.addCallback(settle)
+
+    def _abort_all(self) -> None:
+        for connection in tuple(self._open):
+            connection.abort()
+
+
+async def _nothing() -> None:
+    return None
