@@ -1,0 +1,85 @@
+# Every common action has a name here; `make help` lists them. CI runs the same.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Debian's own Python where there is one; any other by `make PYTHON=... venv`.
+PYTHON ?= $(shell if test -x /usr/bin/python3; then echo /usr/bin/python3; else echo python3; fi)
+BIN := .venv/bin
+UV := uv==0.13.9
+
+OURS := submitd twisted/plugins tests scripts setup.py $(wildcard demo bench)
+COVERAGE := --cov --cov-report=term:skip-covered --cov-report=json:build/coverage.json
+
+.PHONY: help run test check integration oldest bench talk docs lock venv clean \
+        format lint types stale peers
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' Makefile | expand -t 14
+
+run: .venv/runtime  ## the demonstration on loopback, until Ctrl-C
+	@$(BIN)/python -m demo.run
+
+check: .venv/development lint types stale  ## format, lint, types, unit, protocol and property tests
+	$(BIN)/pytest tests/unit $(wildcard tests/protocol tests/property)
+
+test: .venv/development peers lint types stale  ## everything, with coverage floors and real peers
+	@mkdir -p build
+	$(BIN)/pytest $(COVERAGE) tests
+	$(BIN)/python scripts/coverage_floors.py build/coverage.json
+
+integration: .venv/development peers  ## the tests against real peers alone
+	$(BIN)/pytest tests/integration tests/packaging
+
+oldest: .venv/development  ## the tests on the lowest versions that setup.py admits
+	@$(SHELL) scripts/venv $(PYTHON) build/oldest requirements/build.txt requirements/oldest.txt requirements/development.txt
+	build/oldest/bin/pytest tests/unit $(wildcard tests/protocol tests/property)
+
+bench: .venv/runtime  ## the benchmark beside its peers, in one run
+	$(MAKE) -C bench
+
+talk: .venv/runtime  ## a session on a terminal, without a network
+	@$(BIN)/python scripts/talk.py
+
+docs: .venv/development  ## make the RFC map, the example configuration and its reference anew
+	$(BIN)/python scripts/rfc_map.py docs/rfc-map.md
+	$(BIN)/python -m submitd.config.document
+
+lock: setup.py  ## choose the versions in requirements/*.txt anew
+	@$(SHELL) scripts/lock $(PYTHON) $(UV)
+
+venv: .venv/development  ## the virtual environment, with what development needs
+
+clean:  ## remove what was made; .venv, too
+	rm -rf .venv .run .peers build *.egg-info .coverage .coverage.* .pytest_cache \
+	    .mypy_cache .ruff_cache .hypothesis twisted/plugins/dropin.cache
+	find submitd tests scripts demo twisted -name __pycache__ -prune -exec rm -rf {} +
+
+# The parts of `check` and `test`.
+
+format: .venv/development  ## let ruff format
+	$(BIN)/ruff format $(OURS)
+
+lint: .venv/development
+	$(BIN)/ruff format --check $(OURS)
+	$(BIN)/ruff check $(OURS)
+
+types: .venv/development
+	$(BIN)/mypy
+
+stale: .venv/development
+	$(BIN)/python scripts/rfc_map.py --check docs/rfc-map.md
+
+peers: .venv/development
+	@$(BIN)/python scripts/peers.py
+
+# Stamps inside the environment, so that removing it removes them.
+
+.venv/runtime: requirements/build.txt requirements/runtime.txt setup.py pyproject.toml scripts/venv
+	@$(SHELL) scripts/venv $(PYTHON) .venv requirements/build.txt requirements/runtime.txt
+	@touch $@
+
+.venv/development: .venv/runtime requirements/development.txt
+	@$(SHELL) scripts/venv $(PYTHON) .venv requirements/build.txt requirements/development.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""submitd: a mail submission server. docs/architecture.md is the way in."""
