@@ -1,0 +1,282 @@
+"""Files → `Config`. Everything that is wrong is found in one go."""
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from attrs import evolve, field, fields, frozen
+
+from submitd.config.errors import ConfigErrors, ConfigProblem
+from submitd.config.sections import Config, ListenerSection, RuleSection
+
+Tables: TypeAlias = dict[str, Any]
+
+_RULE_KINDS: Final = ("template", "attributes", "base", "file", "domains", "any")
+
+
+@frozen
+class Source:
+    """What was read: enough to build the same `Config` in another process."""
+
+    file: Path
+    """The main file. Relative paths in the configuration start in its folder."""
+
+    tables: Tables = field(repr=False)
+    origins: Mapping[str, str] = field(repr=False)
+    """Which file in ``conf.d`` a key comes from, where it is not the main one."""
+
+
+def read_config(file: Path) -> tuple[Config, Source]:
+    """Read the file and ``conf.d/*.toml`` beside it; later files win, key by key.
+
+    Blocks. Raises:
+        ConfigErrors: all that is wrong with the files' text and values.
+    """
+    problems: list[ConfigProblem] = []
+    tables: Tables = {}
+    origins: dict[str, str] = {}
+    # A path that is the same from wherever a worker starts.
+    file = file.absolute()
+    for part in (file, *sorted(file.parent.glob("conf.d/*.toml"))):
+        try:
+            _merge(tables, tomllib.loads(part.read_text("utf-8")), str(part), origins)
+        except OSError as problem:
+            problems.append(
+                ConfigProblem(part, "the file", None, problem.strerror or "unreadable")
+            )
+        except UnicodeDecodeError:
+            problems.append(ConfigProblem(part, "the file", None, "must be UTF-8"))
+        except tomllib.TOMLDecodeError as problem:
+            problems.append(
+                ConfigProblem(part, "the file", None, f"is not TOML: {problem}")
+            )
+    if problems:
+        raise ConfigErrors(problems)
+    source = Source(file, tables, origins)
+    return build_config(source), source
+
+
+def build_config(source: Source) -> Config:
+    """The configuration that the tables describe.
+
+    Raises:
+        ConfigErrors: unknown keys (a misspelt limit must not quietly be the
+            default), values out of range, settings that contradict each other.
+    """
+    reading = _Reading(source)
+    config: Config = reading.section(Config, source.tables, ())
+    faulty = {problem.key for problem in reading.problems}
+    reading.problems += [
+        problem
+        for problem in _contradictions(config, reading)
+        if problem.key not in faulty
+    ]
+    if reading.problems:
+        raise ConfigErrors(reading.problems)
+    return config
+
+
+class _Reading:
+    """One pass over the tables, collecting what is wrong."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._folder = source.file.parent
+        self.problems: list[ConfigProblem] = []
+
+    def problem(
+        self, where: tuple[str, ...], value: object, right: str
+    ) -> ConfigProblem:
+        """A problem with the key at ``where``, in the file that it stands in."""
+        file = self._source.file
+        for depth in range(len(where), 0, -1):
+            if (
+                origin := self._source.origins.get(".".join(where[:depth]))
+            ) is not None:
+                file = Path(origin)
+                break
+        return ConfigProblem(file, _as_key(where), value, right)
+
+    def section(self, cls: type[Any], table: object, where: tuple[str, ...]) -> Any:  # noqa: ANN401
+        """A section class filled from a table; what is faulty stays at its default."""
+        if not isinstance(table, Mapping):
+            self.problems.append(self.problem(where, table, "must be a table"))
+            return cls()
+        known = {setting.name: setting for setting in fields(cls)}
+        for name in table.keys() - known.keys():
+            self.problems.append(
+                self.problem((*where, name), None, _unknown(name, known))
+            )
+        values = {}
+        for name, written in table.items():
+            if name in known:
+                try:
+                    values[name] = self._value(known[name], written, (*where, name))
+                except ValueError as problem:
+                    self.problems.append(
+                        self.problem((*where, name), written, str(problem))
+                    )
+        return self._absolute(cls(**values))
+
+    def _value(self, setting: Any, written: object, where: tuple[str, ...]) -> Any:  # noqa: ANN401
+        meta = setting.metadata
+        if (cls := meta.get("tables")) is not None:
+            if not isinstance(written, Mapping):
+                raise ValueError("must be tables")
+            return {
+                name: self.section(cls, table, (*where, name))
+                for name, table in written.items()
+            }
+        if (cls := meta.get("list")) is not None:
+            if not isinstance(written, list):
+                raise ValueError("must be a list")
+            return tuple(self.section(cls, table, where) for table in written)
+        if "read" not in meta:
+            return self.section(meta.get("table", setting.type), written, where)
+        return meta["read"](written)
+
+    def _absolute(self, section: Any) -> Any:  # noqa: ANN401
+        changes = {
+            setting.name: self._folder / value
+            for setting in fields(type(section))
+            if isinstance(value := getattr(section, setting.name), Path)
+        }
+        if not changes:
+            return section
+        return evolve(section, **changes)
+
+
+def _merge(
+    into: Tables,
+    tables: Mapping[str, Any],
+    origin: str,
+    origins: dict[str, str],
+    where: tuple[str, ...] = (),
+) -> None:
+    for name, value in tables.items():
+        path = (*where, name)
+        if isinstance(value, Mapping) and isinstance(into.get(name, {}), Mapping):
+            _merge(into.setdefault(name, {}), value, origin, origins, path)
+        else:
+            into[name] = value
+        origins[".".join(path)] = origin
+
+
+def _as_key(where: tuple[str, ...]) -> str:
+    *table, key = where
+    quoted = ".".join(
+        part if part.replace("_", "").replace("-", "").isalnum() else f'"{part}"'
+        for part in table
+    )
+    return f"[{quoted}] {key}" if quoted else key
+
+
+def _unknown(name: str, known: Mapping[str, object]) -> str:
+    if near := difflib.get_close_matches(name, known, 1):
+        return f'no such setting; did you mean "{near[0]}"?'
+    return f"no such setting; there are: {', '.join(sorted(known))}"
+
+
+def _contradictions(config: Config, reading: _Reading) -> Iterator[ConfigProblem]:
+    yield from _tls_problems(config, reading)
+    for name, listener in config.listener.items():
+        yield from _listener_problems(config, name, listener, reading)
+    yield from _directory_problems(config, reading)
+    for name, rule in config.senders.rule.items():
+        yield from _rule_problems(config, name, rule, reading)
+    for name, domain in config.dkim.domain.items():
+        if not domain.keys:
+            where = ("dkim", "domain", name, "keys")
+            yield reading.problem(where, None, "at least one key must be listed")
+    if config.retry.longest < config.retry.first:
+        yield reading.problem(
+            ("retry", "longest"),
+            f"{config.retry.longest.total_seconds():g}s",
+            "must not be shorter than `first`",
+        )
+    for name, route in config.route.items():
+        if bool(route.user) != bool(route.password_file):
+            yield reading.problem(
+                ("route", name, "password_file"),
+                route.password_file or None,
+                "`user` and `password_file` go together",
+            )
+
+
+def _tls_problems(config: Config, reading: _Reading) -> Iterator[ConfigProblem]:
+    needed = [name for name, one in config.listener.items() if one.tls != "none"]
+    for key in ("certificate", "key"):
+        if getattr(config.tls, key) is None and needed:
+            yield reading.problem(
+                ("tls", key), None, f"is needed for [listener.{needed[0]}]"
+            )
+
+
+def _listener_problems(
+    config: Config, name: str, listener: ListenerSection, reading: _Reading
+) -> Iterator[ConfigProblem]:
+    where = ("listener", name)
+    if listener.tls == "none":
+        if not listener.trusted:
+            right = 'tls = "none" needs the addresses that are trusted, such as ["127.0.0.1"]'
+            yield reading.problem((*where, "trusted"), None, right)
+        if not listener.submitter:
+            right = 'tls = "none" needs the login that its submissions count as'
+            yield reading.problem((*where, "submitter"), None, right)
+        return
+    for key in ("trusted", "submitter"):
+        if written := getattr(listener, key):
+            shown = written if isinstance(written, str) else list(map(str, written))
+            yield reading.problem((*where, key), shown, 'is for tls = "none" only')
+    if not config.ldap.servers and config.password_file.path is None:
+        right = "needs a source of log-ins: [ldap] servers or [password_file] path"
+        yield reading.problem((*where, "tls"), listener.tls, right)
+
+
+def _directory_problems(config: Config, reading: _Reading) -> Iterator[ConfigProblem]:
+    ldap = config.ldap
+    if not ldap.servers:
+        return
+    if not ldap.base:
+        yield reading.problem(("ldap", "base"), None, "is needed: where people are")
+    if "{login}" not in ldap.filter:
+        yield reading.problem(("ldap", "filter"), ldap.filter, "must contain {login}")
+    if ldap.bind_dn and not ldap.bind_password_file:
+        right = "is needed with bind_dn"
+        yield reading.problem(("ldap", "bind_password_file"), None, right)
+    if ldap.check == "hash" and not ldap.bind_dn:
+        right = 'check = "hash" needs an account that may read hashes'
+        yield reading.problem(("ldap", "bind_dn"), None, right)
+    for url in ldap.servers:
+        scheme, _, host = url.partition("://")
+        if scheme not in ("ldap", "ldaps") or not host:
+            right = "must be ldap://host[:port] or ldaps://host[:port]"
+            yield reading.problem(("ldap", "servers"), url, right)
+        elif scheme == "ldap" and not ldap.starttls and not ldap.allow_clear_text:
+            bare = host.rpartition(":")[0] or host
+            if bare not in ("localhost", "127.0.0.1", "[::1]"):
+                right = "sends passwords in clear text; use starttls = true"
+                yield reading.problem(("ldap", "servers"), url, right)
+
+
+def _rule_problems(
+    config: Config, name: str, rule: RuleSection, reading: _Reading
+) -> Iterator[ConfigProblem]:
+    where = ("senders", "rule", name)
+    kinds = [kind for kind in _RULE_KINDS if getattr(rule, kind)]
+    if len(kinds) != 1:
+        found = "has none" if not kinds else f"has {', '.join(kinds)}"
+        right = f"must have exactly one of {', '.join(_RULE_KINDS)}; it {found}"
+        yield reading.problem(where, None, right)
+        return
+    if kinds == ["base"] and not rule.filter:
+        yield reading.problem((*where, "filter"), None, "is needed with base")
+    if kinds[0] in ("attributes", "base") and not config.ldap.servers:
+        yield reading.problem((*where, kinds[0]), None, "needs [ldap] servers")
+    if rule.template:
+        bare = rule.template.replace("{login}", "")
+        if "@" not in bare or "{" in bare or "}" in bare:
+            right = "must be an address with {login}, such as {login}@example.org"
+            yield reading.problem((*where, "template"), rule.template, right)

@@ -1,0 +1,640 @@
+"""The sections: every setting, its default, and one line of why.
+
+``etc/submitd.toml`` and ``docs/configuration.md`` are made from these
+classes (`config.document`); nothing about a setting is said anywhere else.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+from attrs import Factory, field, frozen
+
+from submitd.config.values import (
+    address,
+    choice,
+    domain,
+    filled_text,
+    fraction,
+    listed,
+    network,
+    optional_address,
+    optional_domain,
+    optional_path,
+    or_off,
+    path,
+    setting,
+    size,
+    socket_address,
+    socket_address_or_off,
+    span,
+    text,
+    truth,
+    whole,
+)
+
+
+def workers(value: object) -> int | None:
+    """ "auto" (None: one a core) or a number."""
+    if value == "auto":
+        return None
+    try:
+        return whole(0, 256)(value)
+    except ValueError:
+        raise ValueError('must be "auto" or a whole number from 0 to 256') from None
+
+
+def listen_address(value: object) -> str:
+    """An IP address, ``*`` for both families, or ``systemd:NAME``."""
+    if value == "*" or (isinstance(value, str) and value.startswith("systemd:")):
+        return str(value)
+    try:
+        return address(value)
+    except ValueError:
+        raise ValueError(
+            'must be an IP address, "*" for all, or "systemd:NAME" for a passed socket'
+        ) from None
+
+
+@frozen(kw_only=True)
+class ServerSection:
+    """The server as a whole."""
+
+    hostname: str = setting(
+        optional_domain,
+        "Full name of this server: in the greeting, Received fields and reports. "
+        "Empty: what the system calls itself.",
+        default="",
+        example="submit.example.org",
+    )
+    workers: int | None = setting(
+        workers,
+        '"auto": one process a core. 0: everything in one process.',
+        default="auto",
+    )
+    state_directory: Path = setting(
+        path, "Where the spool is.", default="/var/lib/submitd"
+    )
+    control_socket: Path = setting(
+        path, "Where submitctl reaches the server.", default="/run/submitd/control.sock"
+    )
+    shutdown_grace: timedelta = setting(
+        span(), "How long a stop waits for open transactions.", default="30s"
+    )
+    postmaster: str = setting(
+        text,
+        "From of reports. Empty: postmaster at the hostname.",
+        default="",
+        example="postmaster@example.org",
+    )
+
+
+@frozen(kw_only=True)
+class LogSection:
+    """Where the log goes, and how it looks."""
+
+    file: str = setting(
+        filled_text,
+        'A file that is appended to, or "-" for standard error.',
+        default="-",
+        example="/var/log/submitd/submitd.log",
+    )
+    format: str = setting(
+        choice("human", "json"), '"human" or "json", a line each.', default="human"
+    )
+    level: str = setting(
+        choice("debug", "info", "warn", "error"),
+        "The least that is logged.",
+        default="info",
+    )
+
+
+@frozen(kw_only=True)
+class MetricsSection:
+    """Metrics for Prometheus, and /healthz and /readyz."""
+
+    listen: tuple[str, int] | None = setting(
+        socket_address_or_off,
+        'Loopback "address:port", or "off".',
+        default="127.0.0.1:9587",
+    )
+
+
+@frozen(kw_only=True)
+class TlsSection:
+    """The server's certificate. Changed files are taken up within a minute."""
+
+    certificate: Path | None = setting(
+        optional_path,
+        "PEM: the certificate, then the intermediate ones.",
+        default="",
+        example="/etc/submitd/tls/chain.pem",
+    )
+    key: Path | None = setting(
+        optional_path,
+        "PEM: its private key.",
+        default="",
+        example="/etc/submitd/tls/key.pem",
+    )
+    minimum: str = setting(
+        choice("1.2", "1.3"), "The oldest TLS version that is spoken.", default="1.2"
+    )
+    ciphers: str = setting(
+        text,
+        "OpenSSL cipher list for TLS 1.2. Empty: modern ones (RFC 9325).",
+        default="",
+    )
+
+
+@frozen(kw_only=True)
+class ListenerSection:
+    """One way in. Any number of listeners, under any names."""
+
+    address: str = setting(
+        listen_address,
+        'IP address, "*" for all, or "systemd:NAME" for a passed socket.',
+        default="*",
+    )
+    port: int = setting(whole(0, 65535), "TCP port.", default=587)
+    tls: str = setting(
+        choice("starttls", "implicit", "none"),
+        '"starttls" (587), "implicit" (465), or "none" for trusted addresses only.',
+        default="starttls",
+    )
+    trusted: tuple[IPv4Network | IPv6Network, ...] = setting(
+        listed(network),
+        'Only with tls = "none": who may submit without log-in.',
+        default=(),
+        example=["127.0.0.1"],
+    )
+    submitter: str = setting(
+        text,
+        'Only with tls = "none": the login that its submissions count as.',
+        default="",
+        example="satellite",
+    )
+
+
+@frozen(kw_only=True)
+class LimitsSection:
+    """What one client, or all of them, may take. 0 or "off": no limit."""
+
+    message_size: int | None = setting(
+        or_off(size(1024)), "Octets of a message.", default="50MB"
+    )
+    header_size: int | None = setting(
+        or_off(size(1024)), "Octets of a header section.", default="256KiB"
+    )
+    recipients: int | None = setting(
+        or_off(whole(1)), "Recipients of a message.", default=1000
+    )
+    received_fields: int | None = setting(
+        or_off(whole(1)), "Received fields: more is a loop.", default=50
+    )
+    line: int = setting(whole(512, 65536), "Octets of a command line.", default=4096)
+    bad_commands: int | None = setting(
+        or_off(whole(1)), "Faulty commands in one session.", default=20
+    )
+    connections: int | None = setting(
+        or_off(whole(1)), "Connections open at once, in all.", default=2000
+    )
+    connections_per_address: int | None = setting(
+        or_off(whole(1)), "… and from one address (IPv6: one /64).", default=50
+    )
+    handshake: timedelta | None = setting(
+        or_off(span(1)), "Time for a TLS handshake.", default="60s"
+    )
+    idle: timedelta | None = setting(
+        or_off(span(1)), "Time between two reads from a client.", default="5m"
+    )
+    transaction: timedelta | None = setting(
+        or_off(span(1)), "Time from MAIL to the end of the content.", default="30m"
+    )
+    session: timedelta | None = setting(
+        or_off(span(1)), "Time of a whole session.", default="off"
+    )
+
+
+@frozen(kw_only=True)
+class LogInSection:
+    """Passwords: who checks them, how guessing is slowed down."""
+
+    order: tuple[str, ...] = setting(
+        listed(choice("ldap", "password_file")),
+        "Sources in the order asked; those not configured are passed over.",
+        default=("ldap", "password_file"),
+    )
+    cache: timedelta | None = setting(
+        or_off(span()), "How long a success is remembered.", default="1m"
+    )
+    cache_failures: timedelta | None = setting(
+        or_off(span()), "How long a refusal is remembered.", default="10s"
+    )
+    failures_per_address: int | None = setting(
+        or_off(whole(1)),
+        "Failures within `window` after which an address is put off.",
+        default=50,
+    )
+    failures_per_account: int | None = setting(
+        or_off(whole(1)),
+        "Failures within `window` after which an account is put off.",
+        default=20,
+    )
+    window: timedelta = setting(span(1), "How long a failure counts.", default="15m")
+    delay: timedelta = setting(
+        span(), "Wait before the answer to a second failure; doubles.", default="1s"
+    )
+    longest_delay: timedelta = setting(span(), "The longest such wait.", default="10s")
+    time_out: timedelta = setting(span(1), "Time for one log-in in all.", default="20s")
+
+
+@frozen(kw_only=True)
+class LdapSection:
+    """The directory."""
+
+    servers: tuple[str, ...] = setting(
+        listed(filled_text),
+        "ldap:// and ldaps:// URLs, tried in this order. Empty: no directory.",
+        default=(),
+        example=["ldap://ldap1.example.org", "ldaps://ldap2.example.org"],
+    )
+    starttls: bool = setting(truth, "StartTLS on ldap:// servers.", default=True)
+    allow_clear_text: bool = setting(
+        truth, "Passwords in clear text to other hosts than this one.", default=False
+    )
+    ca_file: Path | None = setting(
+        optional_path,
+        "PEM: who may vouch for the servers. Empty: the system's.",
+        default="",
+    )
+    check: str = setting(
+        choice("bind", "hash"),
+        '"bind" as the user, or read a "hash" and compare.',
+        default="bind",
+    )
+    hash_attribute: str = setting(
+        filled_text, "Attribute with the hash.", default="mailPassword"
+    )
+    base: str = setting(
+        text, "Where people are.", default="", example="ou=people,dc=example,dc=org"
+    )
+    filter: str = setting(
+        filled_text,
+        "Finds one person; {login} is what they typed.",
+        default="(uid={login})",
+    )
+    uid_attribute: str = setting(
+        filled_text, "Its value names the account.", default="uid"
+    )
+    login_domains: tuple[str, ...] = setting(
+        listed(domain),
+        "user@domain is taken as user for these domains.",
+        default=(),
+        example=["example.org"],
+    )
+    bind_dn: str = setting(
+        text, "Account of this server for searches. Empty: anonymous.", default=""
+    )
+    bind_password_file: str = setting(
+        text, 'File with its password, or "credential:NAME" of systemd.', default=""
+    )
+    time_out: timedelta = setting(
+        span(0.1), "Time for one step with the directory.", default="5s"
+    )
+    connections: int = setting(
+        whole(1, 100), "Connections for checking passwords, a process.", default=4
+    )
+    lock_filter: str = setting(
+        text,
+        "An entry that matches is locked.",
+        default="",
+        example="(mailDisableMessage=*)",
+    )
+    honour_locks: bool = setting(
+        truth,
+        "Locks in userPassword, accountStatus and shadowExpire are obeyed.",
+        default=True,
+    )
+
+
+@frozen(kw_only=True)
+class PasswordFileSection:
+    """A file of passwords: ``user:{SCHEME}hash`` a line."""
+
+    path: Path | None = setting(
+        optional_path,
+        "The file. Empty: none.",
+        default="",
+        example="/etc/submitd/mail-passwords",
+    )
+    authoritative: bool = setting(
+        truth, 'Its "no" is final for users that it knows.', default=False
+    )
+
+
+@frozen(kw_only=True)
+class RuleSection:
+    """One rule that says which addresses a login may use. Exactly one kind each."""
+
+    template: str = setting(
+        text, "Kind: this address.", default="", example="{login}@example.org"
+    )
+    attributes: tuple[str, ...] = setting(
+        listed(filled_text),
+        "Kind: values of these attributes of the person's entry.",
+        default=(),
+        example=["mail", "mailLocalAddress"],
+    )
+    base: str = setting(
+        text,
+        "Kind: a search below here …",
+        default="",
+        example="ou=roles,dc=example,dc=org",
+    )
+    filter: str = setting(
+        text,
+        "… with this filter ({dn}, {login}) …",
+        default="",
+        example="(|(member={dn})(owner={dn})(memberUid={login}))",
+    )
+    address_attributes: tuple[str, ...] = setting(
+        listed(filled_text), "… for the values of these attributes.", default=("mail",)
+    )
+    file: Path | None = setting(
+        optional_path,
+        "Kind: a file, `login: address, address, @domain` a line.",
+        default="",
+    )
+    domains: tuple[str, ...] = setting(
+        listed(domain), "Kind: every address of these domains.", default=()
+    )
+    any: bool = setting(
+        truth, "Kind: every address whatever. For satellites only.", default=False
+    )
+    logins: tuple[str, ...] = setting(
+        listed(filled_text),
+        "The rule holds for these logins only. Empty: all.",
+        default=(),
+    )
+
+
+@frozen(kw_only=True)
+class SenderTest:
+    """What ``submitctl check`` proves against the live directory."""
+
+    login: str = setting(filled_text, "Who.", default="alice")
+    address: str = setting(filled_text, "As whom.", default="alice@example.org")
+    allowed: bool = setting(truth, "May or may not.", default=True)
+
+
+@frozen(kw_only=True)
+class SendersSection:
+    """Who may send as whom."""
+
+    on_foreign_from: str = setting(
+        choice("reject", "rewrite"),
+        'Another\'s address in MAIL or From: "reject", or "rewrite" to their own.',
+        default="reject",
+    )
+    subaddresses: bool = setting(
+        truth, "user+anything@ is allowed wherever user@ is.", default=True
+    )
+    rule: Mapping[str, RuleSection] = field(
+        factory=dict, metadata={"tables": RuleSection, "name": "NAME"}
+    )
+    test: tuple[SenderTest, ...] = field(
+        default=(),
+        metadata={"list": SenderTest, "doc": "Proved by `submitctl check --live`."},
+    )
+
+
+@frozen(kw_only=True)
+class DkimKey:
+    """One key of a domain."""
+
+    selector: str = setting(
+        filled_text,
+        "Selector; <year> and <host> are filled in.",
+        default="<year>-<host>",
+    )
+    file: Path = setting(
+        path, "PEM: the private key.", default="/etc/submitd/dkim/key.pem"
+    )
+
+
+@frozen(kw_only=True)
+class DkimDomainSection:
+    """The keys of one From domain; ``*.example.org`` for its subdomains."""
+
+    keys: tuple[DkimKey, ...] = field(
+        default=(),
+        metadata={"list": DkimKey, "doc": "RSA and Ed25519 keys; each signs."},
+    )
+    canonicalization: str = setting(
+        choice("relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple"),
+        "How header and body are canonicalised.",
+        default="relaxed/relaxed",
+    )
+    signing_domain: str = setting(
+        optional_domain, "d= of the signature. Empty: the domain itself.", default=""
+    )
+
+
+@frozen(kw_only=True)
+class DkimSection:
+    """Signing."""
+
+    unsigned: str = setting(
+        choice("refuse", "allow"),
+        'Mail from a domain without a key: "refuse" or "allow".',
+        default="refuse",
+    )
+    domain: Mapping[str, DkimDomainSection] = field(
+        factory=dict, metadata={"tables": DkimDomainSection, "name": '"example.org"'}
+    )
+
+
+@frozen(kw_only=True)
+class MessageSection:
+    """What is done to messages."""
+
+    received_client: str = setting(
+        choice("hide", "show"),
+        "The client's address and name in the Received field.",
+        default="hide",
+    )
+    line_ends: str = setting(
+        choice("reject", "normalise"), "A bare CR or LF in content.", default="reject"
+    )
+    message_id_domain: str = setting(
+        optional_domain,
+        "Right side of Message-IDs made here. Empty: hostname.",
+        default="",
+    )
+
+
+@frozen(kw_only=True)
+class SpoolSection:
+    """The queue on disk."""
+
+    reserve: int = setting(
+        size(),
+        "Disk kept free so that outcomes can still be recorded.",
+        default="64MiB",
+    )
+
+
+@frozen(kw_only=True)
+class DnsSection:
+    """Name servers."""
+
+    servers: tuple[tuple[str, int], ...] = setting(
+        listed(socket_address),
+        "Validating resolvers. Empty: those of /etc/resolv.conf.",
+        default=(),
+        example=["127.0.0.1:53"],
+    )
+    time_out: timedelta = setting(span(0.1), "Time for one question.", default="5s")
+
+
+@frozen(kw_only=True)
+class TimeOutsSection:
+    """How long each step of a delivery may take (RFC 5321 section 4.5.3.2)."""
+
+    connect: timedelta = setting(span(0.1), "TCP connection.", default="30s")
+    greeting: timedelta = setting(span(0.1), "The first 220, and TLS.", default="5m")
+    helo: timedelta = setting(span(0.1), "EHLO.", default="5m")
+    mail: timedelta = setting(span(0.1), "MAIL.", default="5m")
+    rcpt: timedelta = setting(span(0.1), "RCPT.", default="5m")
+    data: timedelta = setting(span(0.1), "DATA.", default="2m")
+    block: timedelta = setting(span(0.1), "A block of content.", default="3m")
+    dot: timedelta = setting(span(0.1), "The reply to the final dot.", default="10m")
+    quit: timedelta = setting(span(0.1), "QUIT and RSET.", default="10s")
+
+
+@frozen(kw_only=True)
+class DeliverySection:
+    """How mail goes out."""
+
+    port: int = setting(whole(1, 65535), "Port of receiving servers.", default=25)
+    tls: str = setting(
+        choice("none", "opportunistic", "encrypt", "verify"),
+        "TLS with receiving servers.",
+        default="opportunistic",
+    )
+    connections_per_destination: int = setting(
+        whole(1), "Connections to one destination at once.", default=10
+    )
+    connections: int = setting(whole(1), "Connections in all, a process.", default=200)
+    messages_per_connection: int = setting(
+        whole(1), "Messages on one connection.", default=100
+    )
+    idle_connection: timedelta = setting(
+        span(),
+        "How long an idle connection is kept for the next message.",
+        default="5s",
+    )
+    addresses: str = setting(
+        choice("both", "ipv4", "ipv6"), "Address families.", default="both"
+    )
+    source_ipv4: str = setting(
+        optional_address,
+        "Address to send from. Empty: the system's choice.",
+        default="",
+    )
+    source_ipv6: str = setting(optional_address, "… for IPv6.", default="")
+    allow_loopback: tuple[IPv4Network | IPv6Network, ...] = setting(
+        listed(network),
+        "Loopback networks that mail may be delivered to. Off by default.",
+        default=(),
+        example=["127.0.0.0/8", "::1"],
+    )
+    own_addresses: tuple[tuple[str, int], ...] = setting(
+        listed(socket_address),
+        'More "address:port" that are this server, against loops.',
+        default=(),
+    )
+    own_names: tuple[str, ...] = setting(
+        listed(domain), "More names of this server, against loops.", default=()
+    )
+    returned_content: int = setting(
+        size(), "Octets of a message that a report returns whole.", default="64KiB"
+    )
+    time_out: TimeOutsSection = field(
+        default=Factory(TimeOutsSection), metadata={"table": TimeOutsSection}
+    )
+
+
+@frozen(kw_only=True)
+class RouteSection:
+    """Mail for a domain (``.example.net``: its subdomains; ``*``: everything) goes here."""
+
+    host: str = setting(
+        filled_text,
+        'A host name or address, or "mx:example.com" for the MX of a domain.',
+        default="relay.example.org",
+    )
+    port: int = setting(whole(1, 65535), "Its port.", default=25)
+    tls: str = setting(
+        choice("none", "opportunistic", "encrypt", "verify", "implicit"),
+        'As in [delivery]; "implicit": TLS from the first octet, verified.',
+        default="opportunistic",
+    )
+    ca_file: Path | None = setting(
+        optional_path, "PEM: who may vouch for it. Empty: the system's.", default=""
+    )
+    user: str = setting(text, "Log-in name there. Empty: none.", default="")
+    password_file: str = setting(
+        text, 'File with its password, or "credential:NAME" of systemd.', default=""
+    )
+
+
+@frozen(kw_only=True)
+class RetrySection:
+    """How long to keep trying, and how often (RFC 5321 section 4.5.4.1)."""
+
+    first: timedelta = setting(
+        span(1), "Wait after a first failed attempt.", default="5m"
+    )
+    longest: timedelta = setting(
+        span(1), "The wait doubles after each attempt, up to this.", default="4h"
+    )
+    give_up: timedelta = setting(
+        span(60), "Age at which an undelivered message is returned.", default="5d"
+    )
+    report_delay_after: timedelta | None = setting(
+        or_off(span(1)),
+        "Age at which the sender is told of the delay, once.",
+        default="4h",
+    )
+    jitter: float = setting(
+        fraction, "Share by which a wait is made longer or shorter.", default=0.1
+    )
+
+
+@frozen(kw_only=True)
+class Config:
+    """Everything that is configured."""
+
+    server: ServerSection = Factory(ServerSection)
+    log: LogSection = Factory(LogSection)
+    metrics: MetricsSection = Factory(MetricsSection)
+    tls: TlsSection = Factory(TlsSection)
+    listener: Mapping[str, ListenerSection] = field(
+        factory=dict, metadata={"tables": ListenerSection, "name": "NAME"}
+    )
+    limits: LimitsSection = Factory(LimitsSection)
+    log_in: LogInSection = Factory(LogInSection)
+    ldap: LdapSection = Factory(LdapSection)
+    password_file: PasswordFileSection = Factory(PasswordFileSection)
+    senders: SendersSection = Factory(SendersSection)
+    dkim: DkimSection = Factory(DkimSection)
+    message: MessageSection = Factory(MessageSection)
+    spool: SpoolSection = Factory(SpoolSection)
+    dns: DnsSection = Factory(DnsSection)
+    delivery: DeliverySection = Factory(DeliverySection)
+    route: Mapping[str, RouteSection] = field(
+        factory=dict, metadata={"tables": RouteSection, "name": '"example.net"'}
+    )
+    retry: RetrySection = Factory(RetrySection)
