@@ -116,7 +116,7 @@ class _List:
     def _mailbox(self) -> Mailbox:
         """``phrase <addr-spec>`` or a bare ``addr-spec``."""
         self._skip_comments()
-        start = self._at
+        start = end = self._at
         words = 0
         while (here := self._peek()) and here not in "<,;:@[])>\\":
             # A phrase: quoted strings and atoms. "." alone is obsolete, but

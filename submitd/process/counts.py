@@ -1,0 +1,88 @@
+"""Limits that hold for the whole server, counted in one place.
+
+The supervisor holds `Counts`; a worker's `SharedCounts` asks it through the
+pipe. When the supervisor is silent the worker counts by itself, against its
+share of the limit: mail goes on, and the limit holds within a factor.
+"""
+
+from collections import Counter
+from typing import Final
+
+from submitd.observe.events import SUPERVISOR_SILENT, Events
+from submitd.process.pipe import NoAnswer, Pipe
+
+_PATIENCE: Final = 1.0
+"""Seconds to wait for the supervisor: it only counts."""
+
+
+class Counts:
+    """How many of each key are taken, and by which worker."""
+
+    def __init__(self) -> None:
+        self._taken: Counter[str] = Counter()
+        self._by_owner: dict[str, Counter[str]] = {}
+
+    def take(self, owner: str, keys: list[tuple[str, int | None]]) -> bool:
+        """Take one of each (key, limit), or none at all where one is used up."""
+        if any(limit is not None and self._taken[key] >= limit for key, limit in keys):
+            return False
+        own = self._by_owner.setdefault(owner, Counter())
+        for key, _ in keys:
+            self._taken[key] += 1
+            own[key] += 1
+        return True
+
+    def give(self, owner: str, keys: list[str]) -> None:
+        """Give one of each back."""
+        own = self._by_owner.get(owner, Counter())
+        for key in keys:
+            # A worker may give back what it had counted by itself.
+            if own[key] > 0:
+                own[key] -= 1
+                if not own[key]:
+                    del own[key]
+                self._drop(key, 1)
+
+    def forget(self, owner: str) -> None:
+        """A worker is gone, and what it had taken is free."""
+        for key, number in self._by_owner.pop(owner, Counter()).items():
+            self._drop(key, number)
+
+    def _drop(self, key: str, number: int) -> None:
+        self._taken[key] -= number
+        if self._taken[key] <= 0:
+            del self._taken[key]
+
+
+class SharedCounts:
+    """A worker's view of the supervisor's `Counts`."""
+
+    def __init__(self, pipe: Pipe, workers: int, events: Events) -> None:
+        self._pipe = pipe
+        self._workers = max(1, workers)
+        self._events = events
+        self._own = Counts()
+        self._alone: Counter[str] = Counter()
+
+    async def take(self, keys: list[tuple[str, int | None]]) -> bool:
+        """As `Counts.take`, for the whole server."""
+        try:
+            return bool(await self._pipe.ask("take", _PATIENCE, keys=keys))
+        except NoAnswer as problem:
+            self._events.emit(SUPERVISOR_SILENT, reason=str(problem))
+        share = [
+            (key, None if limit is None else max(1, limit // self._workers))
+            for key, limit in keys
+        ]
+        if not self._own.take("", share):
+            return False
+        self._alone.update(key for key, _ in keys)
+        return True
+
+    def give(self, keys: list[str]) -> None:
+        """Give one of each back."""
+        if all(self._alone[key] > 0 for key in keys):
+            self._alone.subtract(keys)
+            self._own.give("", keys)
+        else:
+            self._pipe.tell("give", keys=keys)
