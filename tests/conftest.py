@@ -1,0 +1,57 @@
+"""What holds for all tests: peers by name, and nothing skipped in CI."""
+
+import os
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from scripts.peers import read_peers
+
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose peers are not here, by name."""
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs root")
+    known = read_peers()
+    for marker in item.iter_markers("peers"):
+        for name in marker.args:
+            if known[name].path is None:
+                pytest.skip(f"needs {name}, which is not installed")
+
+
+@pytest.fixture(scope="session")
+def peer() -> Callable[[str], Path]:
+    """The file of a peer, by its name in scripts/peers.txt."""
+
+    def path_of(name: str) -> Path:
+        path = read_peers()[name].path
+        if path is None:
+            pytest.skip(f"needs {name}, which is not installed")
+        return path
+
+    return path_of
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI a test that was skipped proves nothing, and that is a failure."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longreprtext}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[
+    None, pytest.CollectReport, pytest.CollectReport
+]:
+    """The same for a whole module that asked to be skipped."""
+    report = yield
+    if IN_CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longreprtext}"
+    return report
