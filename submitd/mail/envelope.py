@@ -40,9 +40,10 @@ class OriginalRecipient:
     """
 
     address_type: str
-    """``rfc822`` or ``utf-8``, in lower case."""
+    """In lower case: ``rfc822``, ``utf-8`` (RFC 6533), seldom another."""
 
     address: str
+    """Printable: it goes into the fields of a report as it stands."""
 
 
 @frozen

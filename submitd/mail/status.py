@@ -5,7 +5,7 @@ from typing import Final, Self
 
 from attrs import field, frozen, validators
 
-_WIRE: Final = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})")
+_WIRE: Final = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})")
 _DETAIL: Final = validators.and_(validators.ge(0), validators.le(999))
 
 

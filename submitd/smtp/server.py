@@ -1,0 +1,769 @@
+"""The conversation as seen by a server (RFC 5321, RFC 6409)."""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
+from functools import cache
+from typing import ClassVar, Final
+
+from attrs import define, field, frozen, validators
+
+from submitd.mail.address import parse_domain
+from submitd.smtp import extension, grammar, reply
+from submitd.smtp.authentication import Authentication, Mechanism, begin
+from submitd.smtp.event import (
+    ContentArrived,
+    ContentEnded,
+    ContentOffered,
+    Event,
+    PasswordOffered,
+    RecipientOffered,
+    SenderOffered,
+    TlsWanted,
+    TransactionAborted,
+)
+from submitd.smtp.extension import Extension, MailReader, RcptReader, parameters_of
+from submitd.smtp.framing import DotReader, InputBuffer, LineEnds, LineFault
+from submitd.smtp.reply import Reply
+from submitd.smtp.transaction import Content, Transaction
+
+_AUTH_LINE: Final = 12288
+"""Octets that a line of a log-in may have (RFC 4954 section 4)."""
+
+_YES: Final[Mapping[type[Event], int]] = {
+    PasswordOffered: 235,
+    SenderOffered: 250,
+    RecipientOffered: 250,
+    ContentOffered: 354,
+    ContentEnded: 250,
+}
+"""The questions, and the positive answer to each. Other events are news."""
+
+
+class ProtocolMisuse(Exception):
+    """The session was used out of order: a bug of ours, never the client's."""
+
+
+class TlsManner(Enum):
+    """How a listener comes by TLS."""
+
+    STARTTLS = auto()
+    IMPLICIT = auto()
+    NONE = auto()
+    """Not at all: for trusted clients only, who need not log in and cannot."""
+
+
+class Phase(Enum):
+    """What the next octet from the client belongs to."""
+
+    COMMAND = auto()
+    LOG_IN = auto()
+    DATA = auto()
+    CHUNK = auto()
+
+
+def _at_least_one(_: object, __: object, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ValueError("a limit is at least 1, or None for none")
+
+
+@frozen(kw_only=True)
+class SessionLimits:
+    """What one session may cost us. None: no limit."""
+
+    message_size: int | None = field(default=50_000_000, validator=_at_least_one)
+    """Octets of content, dot-stuffing undone."""
+
+    recipients: int | None = field(default=1000, validator=_at_least_one)
+    """In one transaction."""
+
+    line: int = field(default=4096, validator=validators.ge(512))
+    """Octets of a command line, CR LF included."""
+
+    bad_commands: int | None = field(default=20, validator=_at_least_one)
+    """Commands in error since the last accepted message."""
+
+    failed_log_ins: int | None = field(default=3, validator=_at_least_one)
+
+
+@define
+class _Chunk:
+    """A BDAT command and what is to come of it."""
+
+    left: int
+    is_last: bool
+    refusal: Reply | None
+    """Drain its octets, then say this."""
+
+
+class ServerSession:
+    """One client, from the greeting to the end.
+
+    It never waits and never calls out. It *asks*, by `next_event`, and stands
+    still until `answer`; so replies leave in the order of the commands,
+    however fast those come (RFC 2920 section 3.2).
+
+    Attributes:
+        client_name: what the client called itself in HELO or EHLO, printable
+            ASCII of at most 255 octets; empty before that.
+        esmtp: it said EHLO.
+        tls: the connection is under TLS.
+        authenticated: a log-in was answered with 235.
+        smtputf8: MAIL had SMTPUTF8, so replies may hold UTF-8.
+        is_closing: send what `data_to_send` gives, then close the connection.
+    """
+
+    def __init__(
+        self,
+        hostname: str,
+        manner: TlsManner,
+        limits: SessionLimits,
+        extensions: Sequence[Extension] = extension.OPTIONAL,
+        mechanisms: Sequence[Mechanism] = (),
+        line_ends: LineEnds = LineEnds.STRICT,
+    ) -> None:
+        """``extensions``: those of `extension.OPTIONAL` to offer.
+
+        Raises:
+            BadAddress: ``hostname`` is no domain.
+        """
+        self._hostname = parse_domain(hostname)
+        self._manner = manner
+        self._limits = limits
+        self._line_ends = line_ends
+        if manner is TlsManner.NONE:
+            mechanisms = ()
+        self._mechanisms = {one.name.encode(): one for one in mechanisms}
+        offered = (*extension.ALWAYS, *extensions)
+        self._extensions = (*offered, extension.AUTH) if mechanisms else offered
+
+        self.client_name = ""
+        self.esmtp = False
+        self.tls = manner is TlsManner.IMPLICIT
+        self.authenticated = False
+        self.smtputf8 = False
+        self.is_closing = False
+
+        self._input = InputBuffer()
+        self._output: list[bytes] = []
+        self._phase = Phase.COMMAND
+        self._question: Event | None = None
+        self._news: deque[Event] = deque()
+        self._abort_due = False
+        self._mail: Mapping[bytes, MailReader] = {}
+        self._rcpt: Mapping[bytes, RcptReader] = {}
+        self._authentication: Authentication | None = None
+        self._transaction: Transaction | None = None
+        self._content: Content | None = None
+        self._dots = DotReader()
+        self._chunk: _Chunk | None = None
+        self._faults = 0
+        self._failed_log_ins = 0
+        # What was pipelined behind a refused MAIL or BDAT is in error only
+        # because of that one, and is not held against the client.
+        self._is_after_refusal = False
+
+    # What the carrier calls
+
+    def greet(self) -> None:
+        """Queue the greeting."""
+        self._say(Reply(220, None, f"{self._hostname} ESMTP submitd"))
+
+    def refuse(self, verdict: Reply) -> None:
+        """Queue ``verdict`` (554 or 421) in place of the greeting, and close."""
+        self._close(verdict)
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the client. Nothing is parsed until `next_event`."""
+        if not self.is_closing:
+            self._input.receive(data)
+
+    def next_event(self) -> Event | None:
+        """The next thing that needs the outside world's answer.
+
+        None means: send what `data_to_send` gives, then wait for more bytes,
+        or close where `is_closing` says so.
+
+        Raises:
+            ProtocolMisuse: the last event was not answered yet.
+        """
+        if self._question is not None:
+            raise ProtocolMisuse("answer the open question first")
+        while self._question is None:
+            if self.is_closing:
+                self._news.clear()
+                self._abort()
+            if self._news:
+                self._question = self._news.popleft()
+            elif self._abort_due:
+                self._abort_due = False
+                self._question = TransactionAborted()
+            elif self.is_closing or not self._read():
+                return None
+        return self._question
+
+    def answer(self, verdict: Reply | None) -> None:
+        """Settle the event that was given last.
+
+        Raises:
+            ProtocolMisuse: there is none, or it wants another kind of answer.
+        """
+        question = self._question
+        if question is None:
+            raise ProtocolMisuse("there is no open question")
+        yes = _YES.get(type(question))
+        if verdict is None:
+            if yes is not None:
+                raise ProtocolMisuse(f"{question!r} needs a reply")
+            self._question = None
+            if isinstance(question, TlsWanted):
+                self._begin_again()
+            return
+        if yes is None or (verdict.is_positive and verdict.code != yes):
+            raise ProtocolMisuse(f"{verdict.code} is no answer to {question!r}")
+        self._question = None
+        if verdict.code == 421:
+            self._close(verdict)
+        match question:
+            case SenderOffered():
+                self._settle_sender(question, verdict)
+            case RecipientOffered():
+                self._settle_recipient(question, verdict)
+            case ContentOffered():
+                self._settle_offer(verdict)
+            case ContentEnded():
+                self._settle_content(verdict)
+            case PasswordOffered():
+                self._settle_log_in(verdict)
+
+    def data_to_send(self) -> bytes:
+        """All replies since the last call."""
+        octets = b"".join(self._output)
+        self._output.clear()
+        return octets
+
+    def interrupt(self, verdict: Reply) -> None:
+        """Queue ``verdict`` (421) and close, wherever the conversation is.
+
+        A question that is open is still to be answered, but the client no
+        longer hears what the answer was: wait for it where there is time.
+        """
+        self._close(verdict)
+
+    def connection_lost(self) -> None:
+        """The client is gone. `next_event` may still have TransactionAborted."""
+        self.is_closing = True
+        self._output.clear()
+
+    @property
+    def phase(self) -> Phase:
+        """What the client is to send next."""
+        return self._phase
+
+    @property
+    def in_data(self) -> bool:
+        """True while octets of content are to come."""
+        return self._phase in (Phase.DATA, Phase.CHUNK)
+
+    @property
+    def in_transaction(self) -> bool:
+        """True from the answer to MAIL to the answer to the end of the content."""
+        return self._transaction is not None
+
+    @property
+    def unread(self) -> int:
+        """Octets received and not yet looked at."""
+        return len(self._input)
+
+    # Saying things
+
+    def _say(self, verdict: Reply) -> None:
+        if self.is_closing:
+            return
+        octets = verdict.encode()
+        if not (self.smtputf8 or octets.isascii()):
+            octets = verdict.in_ascii.encode()
+        self._output.append(octets)
+
+    def _close(self, verdict: Reply) -> None:
+        self._say(verdict)
+        self.is_closing = True
+        self._input.clear()
+
+    def _object(self, refusal: Reply) -> None:
+        """Refuse a command, and count it where it is a fault of protocol.
+
+        An address that does not exist or a message that is too large is none
+        (RFC 3463 section 3: subjects 5 and 7 are protocol and security).
+        """
+        self._say(refusal)
+        if refusal.enhanced is not None and refusal.enhanced.subject in (5, 7):
+            self._faults += 1
+            most = self._limits.bad_commands
+            if most is not None and self._faults >= most:
+                self._close(reply.TOO_MANY_ERRORS)
+
+    def _object_in_order(self, refusal: Reply) -> None:
+        """Refuse a command that stands where it cannot."""
+        if self._is_after_refusal:
+            self._say(refusal)
+        else:
+            self._object(refusal)
+
+    def _abort(self) -> None:
+        """End the transaction without a message, where there is one."""
+        if self._transaction is not None:
+            self._transaction = None
+            self._abort_due = True
+            self.smtputf8 = False
+
+    # Reading
+
+    def _read(self) -> bool:
+        """Take the next step; False: more octets are needed for one."""
+        match self._phase:
+            case Phase.COMMAND:
+                return self._read_command()
+            case Phase.LOG_IN:
+                return self._read_response()
+            case Phase.DATA:
+                return self._read_data()
+            case Phase.CHUNK:
+                return self._read_chunk()
+
+    def _read_command(self) -> bool:
+        if not self._input.is_at_line():
+            return False
+        is_auth = self._input.starts_with(b"AUTH ")
+        most = self._limits.line
+        line = self._input.next_line(max(_AUTH_LINE, most) if is_auth else most)
+        if line is None:
+            return False
+        if isinstance(line, bytes):
+            self._obey(line)
+        elif line is LineFault.BARE_LINE_END:
+            self._object(reply.BARE_LINE_END)
+        else:
+            self._object(reply.AUTH_TOO_LONG if is_auth else reply.LINE_TOO_LONG)
+        return True
+
+    def _obey(self, line: bytes) -> None:
+        command = grammar.split_command(line)
+        if command is None:
+            self._object(reply.BAD_OCTETS)
+            return
+        verb, argument = command
+        obey = self._COMMANDS.get(verb)
+        if obey is None:
+            self._object(reply.BAD_COMMAND)
+        else:
+            obey(self, argument)
+
+    # Hello and small talk
+
+    def _on_ehlo(self, argument: bytes) -> None:
+        if self._hello(argument):
+            self.esmtp = True
+            parameters = parameters_of(self._extensions)
+            self._mail, self._rcpt = parameters.mail, parameters.rcpt
+            self._say(_extended_hello(self._hostname, self._keywords()))
+
+    def _on_helo(self, argument: bytes) -> None:
+        if self._hello(argument):
+            self.esmtp = False
+            self._mail, self._rcpt = {}, {}
+            self._say(Reply(250, None, self._hostname))
+
+    def _hello(self, argument: bytes) -> bool:
+        """Both begin anew (RFC 5321 section 4.1.4)."""
+        name = grammar.read_hello(argument)
+        if name is None:
+            self._object(reply.BAD_HELLO)
+            return False
+        self.client_name = name
+        self._is_after_refusal = False
+        self._abort()
+        return True
+
+    def _keywords(self) -> tuple[str, ...]:
+        """What this client is offered now."""
+        keywords = [
+            f"SIZE {self._limits.message_size or 0}"
+            if one is extension.SIZE
+            else one.keyword
+            for one in self._extensions
+            if one is not extension.AUTH
+        ]
+        if self._manner is TlsManner.STARTTLS and not self.tls:
+            keywords.append(extension.STARTTLS.keyword)
+        elif self._mechanisms and not self.authenticated:
+            names = " ".join(name.decode() for name in self._mechanisms)
+            keywords.append(f"{extension.AUTH.keyword} {names}")
+        return tuple(keywords)
+
+    def _on_rset(self, argument: bytes) -> None:
+        if argument:
+            self._object(reply.NO_ARGUMENT)
+            return
+        self._is_after_refusal = False
+        self._abort()
+        self._say(reply.OK)
+
+    def _on_noop(self, _: bytes) -> None:
+        self._say(reply.OK)
+
+    def _on_help(self, _: bytes) -> None:
+        self._say(reply.HELP)
+
+    def _on_vrfy(self, argument: bytes) -> None:
+        """RFC 5321 section 3.5.3: 252 tells nothing, and is allowed to."""
+        barred = self._barred()
+        if barred is not None:
+            self._object(barred)
+        elif not argument:
+            self._object(reply.BAD_ARGUMENT)
+        else:
+            self._say(reply.NOT_VERIFIED)
+
+    def _on_unsupported(self, _: bytes) -> None:
+        self._object(reply.NOT_IMPLEMENTED)
+
+    def _on_quit(self, argument: bytes) -> None:
+        if argument:
+            self._object(reply.NO_ARGUMENT)
+        else:
+            self._close(reply.BYE)
+
+    # TLS and logging in
+
+    def _on_starttls(self, argument: bytes) -> None:
+        if self._manner is TlsManner.NONE:
+            self._object(reply.NOT_IMPLEMENTED)
+        elif self.tls:
+            self._object(reply.TLS_IN_USE)
+        elif argument:
+            self._object(reply.NO_ARGUMENT)
+        elif self._input:
+            self._refuse_injection()
+        else:
+            self._say(reply.READY_FOR_TLS)
+            self._question = TlsWanted()
+
+    def _refuse_injection(self) -> None:
+        # What was sent in the clear behind STARTTLS may be anybody's words,
+        # and must never be taken for the client's under TLS.
+        self._say(reply.BEHIND_STARTTLS)
+        self._close(reply.CANNOT_GO_ON)
+
+    def _begin_again(self) -> None:
+        """TLS is up: forget what was said before (RFC 3207 section 4.2)."""
+        self.tls = True
+        self.client_name = ""
+        self.esmtp = False
+        self._mail, self._rcpt = {}, {}
+        self._is_after_refusal = False
+        if self._input:
+            self._refuse_injection()
+
+    def _barred(self) -> Reply | None:
+        """Why the client may do nothing with mail yet."""
+        if self._manner is TlsManner.NONE:
+            return None
+        if not self.tls:
+            return reply.TLS_FIRST
+        return None if self.authenticated else reply.AUTH_REQUIRED
+
+    def _on_auth(self, argument: bytes) -> None:
+        if not self._mechanisms:
+            self._object(reply.NOT_IMPLEMENTED)
+        elif not self.tls:
+            self._object(reply.AUTH_NEEDS_TLS)
+        elif self.authenticated:
+            self._object(reply.AUTH_TWICE)
+        elif not self.esmtp:
+            self._object(reply.HELLO_FIRST)
+        else:
+            self._authentication, outcome = begin(argument, self._mechanisms)
+            self._continue_log_in(outcome)
+
+    def _read_response(self) -> bool:
+        line = self._input.next_line(_AUTH_LINE)
+        if line is None:
+            return False
+        assert self._authentication is not None  # noqa: S101
+        if isinstance(line, bytes):
+            self._continue_log_in(self._authentication.receive_line(line))
+        elif line is LineFault.BARE_LINE_END:
+            self._continue_log_in(reply.BARE_LINE_END)
+        else:
+            self._continue_log_in(reply.AUTH_TOO_LONG)
+        return True
+
+    def _continue_log_in(self, outcome: Reply | PasswordOffered) -> None:
+        if isinstance(outcome, Reply) and outcome.code == 334:
+            self._phase = Phase.LOG_IN
+            self._say(outcome)
+            return
+        self._phase = Phase.COMMAND
+        self._authentication = None
+        if isinstance(outcome, PasswordOffered):
+            self._question = outcome
+        elif outcome.code == 535:
+            self._settle_log_in(outcome)
+        else:
+            self._object(outcome)
+
+    def _settle_log_in(self, verdict: Reply) -> None:
+        if verdict.code == 235:
+            self.authenticated = True
+            self._say(verdict)
+        elif verdict.is_transient:
+            self._say(verdict)
+        else:
+            self._object(verdict)
+            self._failed_log_ins += 1
+            most = self._limits.failed_log_ins
+            if most is not None and self._failed_log_ins >= most:
+                self._close(reply.TOO_MANY_LOG_INS)
+
+    # The envelope
+
+    def _on_mail(self, argument: bytes) -> None:
+        if self._transaction is not None:
+            self._object(reply.NESTED_MAIL)
+            return
+        offered = self._read_mail(argument)
+        if isinstance(offered, Reply):
+            self._object(offered)
+            self._is_after_refusal = True
+        else:
+            self.smtputf8 = offered.smtputf8
+            self._question = offered
+
+    def _read_mail(self, argument: bytes) -> SenderOffered | Reply:
+        barred = self._barred()
+        if barred is not None:
+            return barred
+        if not self.client_name:
+            return reply.HELLO_FIRST
+        offered = grammar.read_mail(argument, self._mail)
+        most = self._limits.message_size
+        if (
+            isinstance(offered, SenderOffered)
+            and offered.declared_size is not None
+            and most is not None
+            and offered.declared_size > most
+        ):
+            return reply.TOO_LARGE
+        return offered
+
+    def _settle_sender(self, offered: SenderOffered, verdict: Reply) -> None:
+        self._say(verdict)
+        self._is_after_refusal = not verdict.is_positive
+        if verdict.is_positive:
+            self._transaction = Transaction(offered)
+        else:
+            self.smtputf8 = False
+
+    def _on_rcpt(self, argument: bytes) -> None:
+        transaction = self._transaction
+        if transaction is None:
+            self._object_in_order(self._barred() or reply.MAIL_FIRST)
+            return
+        if transaction.content is not None:
+            self._object(reply.BAD_SEQUENCE)
+            return
+        offered = grammar.read_rcpt(
+            argument, self._rcpt, smtputf8=self.smtputf8, hostname=self._hostname
+        )
+        most = self._limits.recipients
+        if isinstance(offered, Reply):
+            self._object(offered)
+            transaction.was_refused = True
+        elif offered in transaction:
+            self._say(reply.ACCEPTED_BEFORE)
+        elif most is not None and len(transaction.forward_paths) >= most:
+            self._say(reply.TOO_MANY_RECIPIENTS)
+        else:
+            self._question = RecipientOffered(offered)
+
+    def _settle_recipient(self, offered: RecipientOffered, verdict: Reply) -> None:
+        self._say(verdict)
+        assert self._transaction is not None  # noqa: S101
+        if verdict.is_positive:
+            self._transaction.add(offered.forward_path)
+        else:
+            self._transaction.was_refused = True
+
+    # The content
+
+    def _offer_content(self) -> ContentOffered | Reply:
+        """The question whether content may come, or why not even that."""
+        transaction = self._transaction
+        if transaction is None:
+            return self._barred() or reply.MAIL_FIRST
+        if not transaction.forward_paths:
+            refused = transaction.was_refused
+            return reply.NO_RECIPIENTS if refused else reply.RECIPIENT_FIRST
+        return ContentOffered(transaction.sender, tuple(transaction.forward_paths))
+
+    def _on_data(self, argument: bytes) -> None:
+        if argument:
+            self._object(reply.NO_ARGUMENT)
+            return
+        if self._transaction is not None and self._transaction.content is not None:
+            # RFC 3030 section 2: DATA cannot follow BDAT.
+            self._object(reply.BAD_SEQUENCE)
+            return
+        offer = self._offer_content()
+        if isinstance(offer, Reply):
+            self._object_in_order(offer)
+        else:
+            self._chunk = None
+            self._question = offer
+
+    def _on_bdat(self, argument: bytes) -> None:
+        size = grammar.read_bdat(argument)
+        if isinstance(size, Reply):
+            # Octets will follow, and may look like commands.
+            self._say(size)
+            self._close(reply.CANNOT_GO_ON)
+            return
+        octets, is_last = size
+        outcome = self._judge_chunk(octets)
+        if isinstance(outcome, ContentOffered):
+            self._chunk = _Chunk(octets, is_last, None)
+            self._question = outcome
+        else:
+            self._chunk = _Chunk(octets, is_last, outcome)
+            self._phase = Phase.CHUNK
+
+    def _judge_chunk(self, octets: int) -> ContentOffered | Reply | None:
+        """What a chunk leads to. None: it goes on with what was begun."""
+        if extension.CHUNKING not in self._extensions:
+            return reply.NOT_IMPLEMENTED
+        content = self._transaction.content if self._transaction else None
+        offer = self._offer_content() if content is None else None
+        if isinstance(offer, Reply):
+            return offer
+        if not (content or self._new_content()).has_room(octets):
+            self._fail()
+            return reply.TOO_LARGE
+        return offer
+
+    def _new_content(self) -> Content:
+        return Content(self._line_ends, self._limits.message_size)
+
+    def _settle_offer(self, verdict: Reply) -> None:
+        assert self._transaction is not None  # noqa: S101
+        if verdict.is_positive:
+            self._content = self._transaction.content = self._new_content()
+        if self._chunk is not None:
+            # BDAT hears nothing before its octets have come.
+            self._phase = Phase.CHUNK
+        else:
+            self._say(verdict)
+            if verdict.is_positive:
+                self._dots = DotReader()
+                self._phase = Phase.DATA
+        if not verdict.is_positive:
+            if self._chunk is not None:
+                self._chunk.refusal = verdict
+            self._fail()
+
+    def _fail(self) -> None:
+        """The transaction cannot end well; what is pipelined finds none."""
+        self._abort()
+        self._is_after_refusal = True
+
+    def _read_data(self) -> bool:
+        octets = self._input.take()
+        if not octets:
+            return False
+        taken, rest = self._dots.feed(octets)
+        if taken:
+            self._pass_on(taken)
+        if rest is not None:
+            self._input.put_back(rest)
+            self._phase = Phase.COMMAND
+            self._end_content()
+        return True
+
+    def _read_chunk(self) -> bool:
+        chunk = self._chunk
+        assert chunk is not None  # noqa: S101
+        if chunk.left:
+            octets = self._input.take(chunk.left)
+            if not octets:
+                return False
+            chunk.left -= len(octets)
+            if chunk.refusal is None:
+                chunk.refusal = self._pass_on(octets)
+        if chunk.left == 0:
+            self._phase = Phase.COMMAND
+            if chunk.refusal is not None:
+                self._object_in_order(chunk.refusal)
+            elif chunk.is_last:
+                self._end_content()
+            else:
+                self._say(reply.CHUNK_OK)
+        return True
+
+    def _pass_on(self, octets: bytes) -> Reply | None:
+        """Hand out content; a fault in it ends the transaction."""
+        content = self._content
+        assert content is not None  # noqa: S101
+        passed = content.feed(octets)
+        if passed:
+            self._news.append(ContentArrived(passed))
+        if content.fault is not None:
+            self._fail()
+        return content.fault
+
+    def _end_content(self) -> None:
+        content, self._content = self._content, None
+        assert content is not None  # noqa: S101
+        end = content.finish()
+        if end:
+            self._news.append(ContentArrived(end))
+        if content.fault is None:
+            self._news.append(ContentEnded())
+        else:
+            self._object(content.fault)
+            self._fail()
+
+    def _settle_content(self, verdict: Reply) -> None:
+        self._say(verdict)
+        if verdict.is_positive:
+            self._transaction = None
+            self.smtputf8 = False
+            self._faults = 0
+        else:
+            self._fail()
+
+    _COMMANDS: ClassVar[Mapping[bytes, Callable[["ServerSession", bytes], None]]] = {
+        b"EHLO": _on_ehlo,
+        b"HELO": _on_helo,
+        b"STARTTLS": _on_starttls,
+        b"AUTH": _on_auth,
+        b"MAIL": _on_mail,
+        b"RCPT": _on_rcpt,
+        b"DATA": _on_data,
+        b"BDAT": _on_bdat,
+        b"RSET": _on_rset,
+        b"NOOP": _on_noop,
+        b"HELP": _on_help,
+        b"VRFY": _on_vrfy,
+        b"QUIT": _on_quit,
+        b"EXPN": _on_unsupported,
+        b"ETRN": _on_unsupported,
+        b"TURN": _on_unsupported,
+        b"SEND": _on_unsupported,
+        b"SOML": _on_unsupported,
+        b"SAML": _on_unsupported,
+    }
+
+
+@cache
+def _extended_hello(hostname: str, keywords: tuple[str, ...]) -> Reply:
+    return Reply(250, None, (hostname, *keywords))
