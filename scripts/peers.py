@@ -94,6 +94,7 @@ def _unpack(peer: Peer) -> None:
                 *("useradd", "--system", "--user-group", "--badname"),
                 *("--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", user),
             )
+    peer.root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         _run("apt-get", "download", "-qq", *peer.packages, folder=folder)
         for archive in Path(folder).glob("*.deb"):
@@ -159,8 +160,14 @@ def main() -> int:
     print("Installing", ", ".join(peer.name for peer in absent))
     try:
         install(absent)
-    except (OSError, subprocess.CalledProcessError) as problem:
-        print(f"make: peers for the tests cannot be installed: {problem}.")
+    except OSError as problem:
+        print(f"make: the tests' peers cannot be installed: {problem}")
+        return 1
+    except subprocess.CalledProcessError as failed:
+        command = " ".join(failed.cmd[:2])
+        print(
+            f"make: the tests' peers cannot be installed: {command} failed (see above)"
+        )
         return 1
     if still := missing(peers):
         print("make: not found after their installation:", *(p.name for p in still))

@@ -36,7 +36,9 @@ def peer() -> Callable[[str], Path]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport() -> Generator[
+    None, pytest.TestReport, pytest.TestReport
+]:
     """In CI a test that was skipped proves nothing, and that is a failure."""
     report = yield
     if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
