@@ -29,10 +29,12 @@ _EXAMPLE_TOP: Final = """\
 _REFERENCE_TOP: Final = """\
 # Configuration
 
-One TOML file, and after it `conf.d/*.toml` beside it in the order of their names; later files win, key by key. Times
-are seconds or text such as `"90s"`, `"5m"`, `"4h"`, `"5d"`; sizes are octets or text such as `"256KiB"`, `"50MB"`.
-Where a limit can be switched off, `0` or `"off"` does it. Paths are relative to the main file. Unknown keys are errors.
-`submitctl check` names everything that is wrong, with file, key, value and what would be right.
+One TOML file, and after it `conf.d/*.toml` beside it in the order of their
+names; later files win, key by key. Times are seconds or text such as `"90s"`,
+`"5m"`, `"4h"`, `"5d"`; sizes are octets or text such as `"256KiB"`, `"50MB"`.
+Where a limit can be switched off, `0` or `"off"` does it. Paths are relative
+to the main file. Unknown keys are errors. `submitctl check` names everything
+that is wrong, with file, key, value and what would be right.
 
 This page is made by `make docs` from `submitd/config/sections.py`.
 """

@@ -220,7 +220,7 @@ def _listener_problems(
     where = ("listener", name)
     if listener.tls == "none":
         if not listener.trusted:
-            right = 'tls = "none" needs the addresses that are trusted, such as ["127.0.0.1"]'
+            right = 'tls = "none" needs the addresses that are trusted: ["127.0.0.1"]'
             yield reading.problem((*where, "trusted"), None, right)
         if not listener.submitter:
             right = 'tls = "none" needs the login that its submissions count as'

@@ -36,7 +36,7 @@ from submitd.config.values import (
 
 
 def workers(value: object) -> int | None:
-    """ "auto" (None: one a core) or a number."""
+    """How many: None for "auto", which is one a core."""
     if value == "auto":
         return None
     try:
@@ -568,7 +568,7 @@ class DeliverySection:
 
 @frozen(kw_only=True)
 class RouteSection:
-    """Mail for a domain (``.example.net``: its subdomains; ``*``: everything) goes here."""
+    """Where mail for a domain goes (``.example.net``: its subdomains; ``*``: all)."""
 
     host: str = setting(
         filled_text,

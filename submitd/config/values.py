@@ -152,7 +152,7 @@ def or_off(read: Read[T]) -> Read[T | None]:
     """The same, or 0, "off" or false: None, which is no limit."""
 
     def reading(value: object) -> T | None:
-        if value is False or value == "off" or value == 0:
+        if value in ("off", 0):
             return None
         try:
             return read(value)

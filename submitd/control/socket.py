@@ -89,7 +89,11 @@ class ControlSocket(Service):
         _remove_left_over(self._path)
         factory = Factory.forProtocol(self._build)
         factory.noisy = False
-        self._port = self._reactor.listenUNIX(str(self._path), factory, mode=0o600)
+        self._port = self._reactor.listenUNIX(
+            str(self._path),
+            factory,  # type: ignore[arg-type]  # the stub wants an untyped factory
+            mode=0o600,
+        )
 
     def stopService(self) -> Deferred[None] | None:
         super().stopService()

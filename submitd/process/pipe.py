@@ -43,7 +43,7 @@ class Pipe(LineOnlyReceiver):
     def tell(self, name: str, **facts: object) -> None:
         """News for the other end."""
         if self.transport is not None:
-            self.sendLine(json.dumps([name, facts]).encode())
+            self._send([name, facts])
 
     async def ask(self, name: str, time_out: float, **facts: object) -> Any:  # noqa: ANN401
         """The other end's answer, waited for ``time_out`` seconds.
@@ -60,7 +60,7 @@ class Pipe(LineOnlyReceiver):
         alarm = self._clock.callLater(
             time_out, self._settle, number, error=f"no answer in {time_out:g} s"
         )
-        self.sendLine(json.dumps([name, facts, number]).encode())
+        self._send([name, facts, number])
         try:
             return await answer
         finally:
@@ -84,7 +84,7 @@ class Pipe(LineOnlyReceiver):
             else:
                 self._reply(rest[0], value=answer)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
         self.transport = None
         for number in tuple(self._asked):
             self._settle(number, error="the other end is gone")
@@ -92,7 +92,11 @@ class Pipe(LineOnlyReceiver):
 
     def _reply(self, number: int, **outcome: object) -> None:
         if self.transport is not None:
-            self.sendLine(json.dumps(["", outcome, number]).encode())
+            self._send(["", outcome, number])
+
+    def _send(self, message: list[object]) -> None:
+        assert self.transport is not None  # noqa: S101
+        self.transport.write(json.dumps(message).encode() + b"\n")
 
     def _settle(self, number: int, value: object = None, error: str = "") -> None:
         # An answer that comes after its time-out finds nobody waiting.

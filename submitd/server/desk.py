@@ -116,7 +116,7 @@ class Desk:
         """TLS is up: what the trace field will say."""
         self._tls = facts
 
-    def answer(self, event: Event) -> Reply | None | Awaitable[Reply | None]:
+    def answer(self, event: Event) -> Reply | Awaitable[Reply | None] | None:
         """Answer at once, or with something to wait for.
 
         What needs no waiting takes no turn of the loop: at a thousand

@@ -57,7 +57,7 @@ _MOST_UNREAD: Final = 128 * 1024
 class AnswersEvents(Protocol):
     """What a connection needs of its desk."""
 
-    def answer(self, event: Event) -> Reply | None | Awaitable[Reply | None]:
+    def answer(self, event: Event) -> Reply | Awaitable[Reply | None] | None:
         """Answer a session's event at once, or with something to wait for."""
 
     def tls_started(self, facts: TlsFacts) -> None:

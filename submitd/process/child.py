@@ -1,0 +1,107 @@
+"""A worker process, as its supervisor sees it."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from submitd.process.pipe import Handlers, Pipe
+
+FROM_WORKER: Final = 3
+"""The worker's descriptor for what it says; it hears on its standard input."""
+
+FIRST_SHARED: Final = 4
+"""The first of the descriptors that a worker inherits."""
+
+
+class _ToChild:
+    """The transport of a pipe whose other end is a child's standard input."""
+
+    disconnecting = False
+
+    def __init__(self, process: Any) -> None:  # noqa: ANN401
+        self._process = process
+
+    def write(self, octets: bytes) -> None:
+        self._process.writeToChild(0, octets)
+
+    def loseConnection(self) -> None:
+        self.disconnecting = True
+        self._process.closeChildFD(0)
+
+
+class Child(ProcessProtocol):
+    """One worker: started, told to drain, ended at last by force."""
+
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401 - IReactorProcess and IReactorTime at once
+        name: str,
+        handlers: Handlers,
+        on_end: Callable[["Child", str], None],
+    ) -> None:
+        """``on_end`` is called with this child and how it ended."""
+        self.name = name
+        self.ready = False
+        self.draining = False
+        self.pid: int | None = None
+        self.started_at = IReactorTime(reactor).seconds()
+        self.ended: Deferred[None] = Deferred()
+        self._reactor = reactor
+        self._on_end = on_end
+        self._force: IDelayedCall | None = None
+        self.pipe = Pipe(reactor, {**handlers, "ready": self._is_ready}, lambda: None)
+        self.became_ready: Deferred[bool] = Deferred()
+
+    def start(self, shared: Sequence[int], environ: dict[str, str]) -> None:
+        """Start the process; ``shared`` descriptors become 4, 5, … in it."""
+        descriptors: dict[int, int | str] = {0: "w", 1: 1, 2: 2, FROM_WORKER: "r"}
+        for number, descriptor in enumerate(shared):
+            descriptors[FIRST_SHARED + number] = descriptor
+        IReactorProcess(self._reactor).spawnProcess(
+            self,
+            sys.executable,
+            [sys.executable, "-m", "submitd.process.worker"],
+            env=environ,
+            childFDs=descriptors,
+        )
+
+    def drain(self, grace: float) -> None:
+        """Tell the worker to finish; it is killed 5 s after its ``grace``."""
+        if self.draining:
+            return
+        self.draining = True
+        self.ready = False
+        self.pipe.tell("drain", grace=grace)
+        self._force = self._reactor.callLater(grace + 5, self._kill)
+
+    def connectionMade(self) -> None:
+        self.pid = self.transport.pid
+        self.pipe.makeConnection(_ToChild(self.transport))  # type: ignore[arg-type]
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: ARG002
+        self.pipe.dataReceived(data)
+
+    def processEnded(self, reason: Failure) -> None:
+        self.ready = False
+        if self._force is not None and self._force.active():
+            self._force.cancel()
+        self.pipe.connectionLost(reason)
+        if not self.became_ready.called:
+            self.became_ready.callback(False)
+        how = getattr(reason.value, "signal", None)
+        code = getattr(reason.value, "exitCode", None)
+        self._on_end(self, f"signal {how}" if how else f"exit status {code}")
+        self.ended.callback(None)
+
+    def _is_ready(self) -> None:
+        self.ready = True
+        if not self.became_ready.called:
+            self.became_ready.callback(True)
+
+    def _kill(self) -> None:
+        self.transport.signalProcess("KILL")

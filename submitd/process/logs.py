@@ -1,0 +1,35 @@
+"""The log of one process, as configured."""
+
+from pathlib import Path
+
+from attrs import frozen
+
+from submitd.config.sections import LogSection
+from submitd.observe.events import Level
+from submitd.observe.log import EventLog, Form, LineWriter
+
+
+@frozen
+class OpenLog:
+    """Events and the writer behind them."""
+
+    events: EventLog
+    writer: LineWriter
+
+    def close(self) -> None:
+        """Write what waits."""
+        self.writer.close()
+
+
+def open_log(section: LogSection, **always: object) -> OpenLog:
+    """Open it; ``always`` are facts that every line carries.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    path = None if section.file == "-" else Path(section.file)
+    writer = LineWriter(path)
+    events = EventLog(
+        writer.write, Form(section.format), Level[section.level.upper()], **always
+    )
+    return OpenLog(events, writer)

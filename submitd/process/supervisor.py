@@ -1,0 +1,466 @@
+"""The parent of all: binds, starts workers, restarts them, counts, reloads."""
+
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThread
+
+from submitd.auth.throttle import LocalLoginCounts
+from submitd.config.errors import ConfigErrors
+from submitd.config.reader import Source, read_config
+from submitd.config.sections import Config
+from submitd.control.socket import ControlSocket
+from submitd.control.wire import Message
+from submitd.observe.events import (
+    BUG,
+    LEASES_RELEASED,
+    LISTENING,
+    RELOAD_REFUSED,
+    RELOADED,
+    RESTART_NEEDED,
+    STARTED,
+    STOPPED,
+    STOPPING,
+    WORKER_DIED,
+    WORKER_ENDED,
+    WORKER_STARTED,
+)
+from submitd.observe.log import EventLog
+from submitd.observe.metrics import Summed
+from submitd.process.child import FIRST_SHARED, Child
+from submitd.process.counts import Counts
+from submitd.process.logs import open_log
+from submitd.process.material import load_material
+from submitd.process.pipe import NoAnswer
+from submitd.process.sockets import CannotBind, Sockets
+from submitd.process.tree import InProcess, WorkerTree, login_limits
+from submitd.spool.recovery import OpenSpool, open_spool
+from submitd.spool.store import SpoolUnavailable, Standing
+from submitd.web.site import make_site
+
+_FIRST_DELAY: Final = 1.0
+_LONGEST_DELAY: Final = 30.0
+_STABLE: Final = 60.0
+"""Seconds after which a worker's death is no longer one in a row."""
+
+_START_TIME: Final = 60.0
+"""Seconds that new workers have to become ready in a reload."""
+
+_GATHER_TIME: Final = 2.0
+_STANDING_AGE: Final = 2.0
+"""Seconds for which the queue's figures are not asked for again."""
+
+
+class Supervisor(Service):
+    """The service that ``twistd submitd`` runs."""
+
+    name = "submitd"
+
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401 - several reactor interfaces at once
+        file: Path,
+        config: Config,
+        source: Source,
+    ) -> None:
+        """``config`` was read from ``file``; ``source`` is what workers build theirs of."""
+        self._reactor = reactor
+        self._file = file
+        self._config = config
+        self._source = source
+        self._sockets = Sockets()
+        self._bound: dict[str, list[Any]] = {}
+        self._children: dict[str, Child] = {}
+        self._number = 0
+        self._deaths = 0
+        self._stopping = False
+        self._reloading = False
+        self._started_at = time.time()
+        self._incarnation = secrets.token_hex(4)
+        self._counts = Counts()
+        self._summed = Summed()
+        self._registry = CollectorRegistry()
+        self._standing: Standing | None = None
+        self._standing_at = 0.0
+        self._web: IListeningPort | None = None
+
+    # Start
+
+    def privilegedStartService(self) -> None:
+        """Bind while we may: after this, twistd changes to its user."""
+        try:
+            self._bound = self._sockets.bind(self._config)
+        except CannotBind as problem:
+            raise SystemExit(f"submitd: {problem}") from problem
+
+    def startService(self) -> None:
+        """Open the spool, start the workers, then listen to the operator."""
+        super().startService()
+        if not self._bound:
+            self.privilegedStartService()
+        config = self._config
+        try:
+            self._log = open_log(config.log, process="supervisor")
+            self._events: EventLog = self._log.events
+            self._spool: OpenSpool = open_spool(config.server.state_directory)
+        except (OSError, SpoolUnavailable) as problem:
+            raise SystemExit(f"submitd: {problem}") from problem
+        self._logins = LocalLoginCounts(self._reactor, login_limits(config))
+        self._registry.register(self._summed)
+        self._registry.register(_QueueFigures(lambda: self._standing))
+        for name, sockets in self._bound.items():
+            for one in sockets:
+                host, port, *_ = one.getsockname()
+                self._events.emit(LISTENING, listener=name, address=host, port=port)
+        signal.signal(signal.SIGHUP, self._on_hangup)
+        self._control = ControlSocket(
+            self._reactor,
+            config.server.control_socket,
+            {"reload": self._reload_asked, "status": self._status_asked},
+            self._events,
+        )
+        try:
+            self._control.startService()
+            self._start_web()
+        except Exception as problem:
+            raise SystemExit(f"submitd: {problem}") from problem
+        self._run(self._start_workers())
+
+    def _start_web(self) -> None:
+        where = self._config.metrics.listen
+        if where is not None:
+            host, port = where
+            site = make_site(self._registry, self._gather, self._unready, self._events)
+            self._web = self._reactor.listenTCP(port, site, interface=host)
+
+    async def _start_workers(self) -> None:
+        fresh = self._spawn_all(self._config, self._source)
+        ready = [await child.became_ready for child in fresh]
+        if all(ready) and not self._stopping:
+            self._events.emit(STARTED, workers=len(fresh), pid=os.getpid())
+
+    def _spawn_all(self, config: Config, source: Source) -> list[Any]:
+        workers = config.server.workers
+        if workers == 0:
+            return [self._begin_in_process(config)]
+        count = workers or len(os.sched_getaffinity(0))
+        return [self._spawn(source, count) for _ in range(count)]
+
+    def _begin_in_process(self, config: Config) -> "InProcess":
+        self._number += 1
+        name = f"worker-{self._number}"
+        here = InProcess(
+            self._reactor,
+            name,
+            WorkerTree(
+                self._reactor,
+                config,
+                load_material(config, self._source),
+                {
+                    listener: [one.fileno() for one in sockets]
+                    for listener, sockets in self._bound.items()
+                },
+                owner=self._owner(name),
+                counts=_OwnCounts(self._counts, name),
+                logins=self._logins,
+                own_addresses=self._sockets.own_addresses,
+                events=self._events,
+            ),
+            self._summed,
+            self._in_process_ended,
+        )
+        self._children[name] = here  # type: ignore[assignment]
+        here.start()
+        return here
+
+    def _owner(self, name: str) -> str:
+        return f"{self._incarnation}-{name}"
+
+    def _spawn(self, source: Source, workers: int) -> Child:
+        self._number += 1
+        name = f"worker-{self._number}"
+        child = Child(self._reactor, name, self._handlers(name), self._child_ended)
+        self._children[name] = child
+        shared = [self._spool.lock_descriptor]
+        listeners: dict[str, list[int]] = {}
+        for listener, sockets in self._bound.items():
+            for one in sockets:
+                listeners.setdefault(listener, []).append(FIRST_SHARED + len(shared))
+                shared.append(one.fileno())
+        child.start(shared, dict(os.environ))
+        child.pipe.tell(
+            "start",
+            name=name,
+            owner=self._owner(name),
+            workers=workers,
+            file=str(source.file),
+            tables=source.tables,
+            origins=dict(source.origins),
+            listeners=listeners,
+            own_addresses=sorted(self._sockets.own_addresses),
+        )
+        self._events.emit(WORKER_STARTED, worker=name, pid=child.pid)
+        return child
+
+    def _handlers(self, name: str) -> dict[str, Callable[..., Any]]:
+        logins = self._logins
+        return {
+            "take": lambda keys: self._counts.take(name, [tuple(one) for one in keys]),
+            "give": lambda keys: self._counts.give(name, keys),
+            "figures": lambda snapshot: self._summed.put(name, snapshot),
+            **{
+                f"login-{verb}": getattr(logins, verb)
+                for verb in ("standing", "failed", "succeeded")
+            },
+        }
+
+    # End of a worker
+
+    def _child_ended(self, child: Child, how: str) -> None:
+        self._children.pop(child.name, None)
+        self._counts.forget(child.name)
+        self._summed.end(child.name)
+        expected = child.draining or self._stopping
+        self._events.emit(
+            WORKER_ENDED if expected else WORKER_DIED,
+            worker=child.name,
+            pid=child.pid,
+            how=how,
+        )
+        self._run(self._take_back(child.name))
+        if not expected:
+            lived = self._reactor.seconds() - child.started_at
+            self._deaths = 1 if lived > _STABLE else self._deaths + 1
+            delay = min(_FIRST_DELAY * 2 ** (self._deaths - 1), _LONGEST_DELAY)
+            self._reactor.callLater(delay, self._replace)
+
+    def _in_process_ended(self, here: "InProcess") -> None:
+        self._children.pop(here.name, None)
+        self._counts.forget(here.name)
+        self._run(self._take_back(here.name))
+
+    def _replace(self) -> None:
+        count = self._config.server.workers or len(os.sched_getaffinity(0))
+        living = sum(not child.draining for child in self._children.values())
+        if not self._stopping and living < count:
+            self._spawn(self._source, count)
+
+    async def _take_back(self, name: str) -> None:
+        """What a dead worker had claimed is due again at once."""
+        owner = self._owner(name)
+        while True:
+            try:
+                freed = await deferToThread(self._spool.release_owner, owner)
+            except SpoolUnavailable as problem:
+                self._events.emit(BUG, worker=name, reason=str(problem))
+                await _pause(self._reactor, 1.0)
+                continue
+            if freed:
+                self._events.emit(LEASES_RELEASED, worker=name, recipients=freed)
+            return
+
+    # Stop
+
+    def stopService(self) -> Deferred[None]:
+        """Drain all workers; fire when the last one is gone."""
+        super().stopService()
+        self._stopping = True
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._events.emit(STOPPING)
+        grace = self._config.server.shutdown_grace.total_seconds()
+        children = list(self._children.values())
+        for child in children:
+            child.drain(grace)
+        await DeferredList([child.ended for child in children])
+        stopped = self._control.stopService()
+        if stopped is not None:
+            await stopped
+        if self._web is not None:
+            await self._web.stopListening()
+        self._sockets.close()
+        await deferToThread(self._spool.close)
+        self._events.emit(STOPPED)
+        self._log.close()
+
+    # Reload
+
+    def _on_hangup(self, *_: object) -> None:
+        self._reactor.callFromThread(lambda: self._run(self.reload()))
+
+    async def reload(self) -> list[str]:
+        """Take up the files as they are now; gives what is wrong with them.
+
+        New workers start with the new configuration and the old ones finish
+        what they have begun: no connection is lost.
+        """
+        if self._reloading or self._stopping:
+            return ["a reload or a stop is under way"]
+        self._reloading = True
+        try:
+            problems = await self._reload()
+        finally:
+            self._reloading = False
+        if problems:
+            self._events.emit(RELOAD_REFUSED, problems="; ".join(problems))
+        return problems
+
+    async def _reload(self) -> list[str]:
+        try:
+            config, source = await deferToThread(read_config, self._file)
+            await deferToThread(load_material, config, source)
+            bound = self._sockets.bind(config)
+        except ConfigErrors as wrong:
+            return [str(problem) for problem in wrong.problems]
+        except CannotBind as problem:
+            return [str(problem)]
+        for key in ("state_directory", "control_socket"):
+            if getattr(config.server, key) != getattr(self._config.server, key):
+                self._events.emit(RESTART_NEEDED, setting=f"[server] {key}")
+        if config.metrics != self._config.metrics:
+            self._events.emit(RESTART_NEEDED, setting="[metrics] listen")
+        old = [child for child in self._children.values() if not child.draining]
+        before, self._bound = self._bound, bound
+        fresh = self._spawn_all(config, source)
+        alarm = self._reactor.callLater(
+            _START_TIME, lambda: [child.drain(0) for child in fresh]
+        )
+        ready = [await child.became_ready for child in fresh]
+        if alarm.active():
+            alarm.cancel()
+        if not all(ready):
+            for child in fresh:
+                child.draining = True
+                child.drain(0)
+            self._bound = before
+            self._sockets.close_unused(self._config)
+            return ["a worker did not start with the new configuration; see the log"]
+        self._config, self._source = config, source
+        self._sockets.close_unused(config)
+        self._logins.limits = login_limits(config)
+        grace = config.server.shutdown_grace.total_seconds()
+        for child in old:
+            child.drain(grace)
+        self._events.emit(RELOADED)
+        return []
+
+    # What an operator asks
+
+    async def _reload_asked(self, _: Message) -> Message:
+        problems = await self.reload()
+        return {"ok": not problems, "problems": problems}
+
+    async def _status_asked(self, _: Message) -> Message:
+        return {"ok": True, **self.status()}
+
+    def status(self) -> dict[str, object]:
+        """Process ids, versions, listeners: what ``submitctl status`` shows."""
+        from importlib.metadata import version
+
+        return {
+            "version": version("submitd"),
+            "twisted": version("twisted"),
+            "pid": os.getpid(),
+            "pids": [os.getpid()]
+            + [child.pid for child in self._children.values() if child.pid],
+            "uptime": round(time.time() - self._started_at),
+            "ready": not self._unready(),
+            "config": str(self._file),
+            "spool": str(self._config.server.state_directory),
+            "workers": [
+                {
+                    "name": child.name,
+                    "pid": child.pid,
+                    "ready": child.ready,
+                    "draining": child.draining,
+                }
+                for child in self._children.values()
+            ],
+            "listeners": [
+                {
+                    "name": name,
+                    "address": one.getsockname()[0],
+                    "port": one.getsockname()[1],
+                    "tls": self._config.listener[name].tls,
+                }
+                for name, sockets in self._bound.items()
+                for one in sockets
+            ],
+        }
+
+    def _unready(self) -> str:
+        if self._stopping:
+            return "stopping"
+        if not any(child.ready for child in self._children.values()):
+            return "no worker is ready"
+        return ""
+
+    async def _gather(self) -> None:
+        """Bring the figures of all workers, and the queue's, up to date."""
+        for child in list(self._children.values()):
+            try:
+                snapshot = await child.pipe.ask("figures", _GATHER_TIME)
+            except NoAnswer:
+                continue  # its last figures stay in the sum
+            self._summed.put(child.name, snapshot)
+        now = self._reactor.seconds()
+        if now - self._standing_at > _STANDING_AGE:
+            self._standing_at = now
+            self._standing = await deferToThread(self._spool.standing)
+
+    def _run(self, work: Any) -> None:  # noqa: ANN401
+        Deferred.fromCoroutine(work).addErrback(
+            lambda failure: self._events.failure(BUG, failure.value)
+        )
+
+
+class _OwnCounts:
+    """The supervisor's counts, for the worker that lives in its process."""
+
+    def __init__(self, counts: Counts, owner: str) -> None:
+        self._counts = counts
+        self._owner = owner
+
+    async def take(self, keys: list[tuple[str, int | None]]) -> bool:
+        return self._counts.take(self._owner, keys)
+
+    def give(self, keys: list[str]) -> None:
+        self._counts.give(self._owner, keys)
+
+
+class _QueueFigures:
+    """The queue's size and age, as they were when last asked for."""
+
+    def __init__(self, standing: Callable[[], Standing | None]) -> None:
+        self._standing = standing
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """As prometheus_client's registries ask for it."""
+        if (now := self._standing()) is None:
+            return []
+        oldest = now.oldest_accepted_at
+        age = time.time() - oldest.timestamp() if oldest else 0.0
+        return [
+            GaugeMetricFamily("submitd_queue_messages", "Messages.", now.messages),
+            GaugeMetricFamily("submitd_queue_recipients", "Waiting.", now.recipients),
+            GaugeMetricFamily("submitd_queue_held", "Held messages.", now.held),
+            GaugeMetricFamily("submitd_queue_octets", "Octets.", now.octets),
+            GaugeMetricFamily("submitd_queue_oldest_seconds", "Oldest.", max(0.0, age)),
+        ]
+
+
+async def _pause(reactor: Any, seconds: float) -> None:  # noqa: ANN401
+    waiting: Deferred[None] = Deferred()
+    reactor.callLater(seconds, waiting.callback, None)
+    await waiting

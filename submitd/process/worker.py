@@ -1,0 +1,132 @@
+"""A worker process: ``python -m submitd.process.worker``, started by a supervisor.
+
+It hears on its standard input and speaks on descriptor 3. When its
+supervisor is gone its input ends, and so does it.
+"""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.stdio import StandardIO
+from twisted.logger import globalLogBeginner
+
+from submitd.config.reader import Source, build_config
+from submitd.observe.events import BUG
+from submitd.observe.log import LibraryObserver
+from submitd.process.child import FROM_WORKER
+from submitd.process.counts import SharedCounts
+from submitd.process.logs import OpenLog, open_log
+from submitd.process.material import load_material
+from submitd.process.pipe import Pipe
+from submitd.process.tree import SharedLogins, WorkerTree
+
+_ORPHANED: Final = 5.0
+"""Seconds to finish when the supervisor is gone: the next one waits for us."""
+
+
+class Worker:
+    """One worker's life: start, work, drain, end."""
+
+    def __init__(self, reactor: Any) -> None:  # noqa: ANN401
+        self._reactor = reactor
+        self._tree: WorkerTree | None = None
+        self._log: OpenLog | None = None
+        self._ending = False
+        self.failed = False
+        self._pipe = Pipe(
+            reactor,
+            {"start": self._start, "drain": self._drain, "figures": self._figures},
+            lambda: self._drain(_ORPHANED),
+        )
+        # The terminal's Ctrl-C reaches us too; our supervisor says what to do.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(
+            signal.SIGTERM,
+            lambda *_: reactor.callFromThread(self._drain, _ORPHANED),
+        )
+        StandardIO(self._pipe, stdin=0, stdout=FROM_WORKER, reactor=reactor)
+
+    def _start(
+        self,
+        *,
+        name: str,
+        owner: str,
+        workers: int,
+        file: str,
+        tables: dict[str, Any],
+        origins: dict[str, str],
+        listeners: dict[str, list[int]],
+        own_addresses: list[tuple[str, int]],
+    ) -> None:
+        source = Source(Path(file), tables, origins)
+        config = build_config(source)
+        self._log = log = open_log(config.log, worker=name)
+        globalLogBeginner.beginLoggingTo(
+            [LibraryObserver(log.events)], redirectStandardIO=False
+        )
+        self._tree = WorkerTree(
+            self._reactor,
+            config,
+            load_material(config, source),
+            listeners,
+            owner=owner,
+            counts=SharedCounts(self._pipe, workers, log.events),
+            logins=SharedLogins(self._pipe, log.events),
+            own_addresses=frozenset((host, port) for host, port in own_addresses),
+            events=log.events,
+        )
+        Deferred.fromCoroutine(self._begin()).addErrback(
+            lambda failure: self._fail(failure.value)
+        )
+
+    async def _begin(self) -> None:
+        assert self._tree is not None  # noqa: S101
+        await self._tree.start()
+        self._pipe.tell("ready")
+
+    def _figures(self) -> object:
+        return self._tree.metrics.snapshot() if self._tree is not None else []
+
+    def _drain(self, grace: float) -> None:
+        if not self._ending:
+            self._ending = True
+            Deferred.fromCoroutine(self._end(grace)).addErrback(
+                lambda failure: self._fail(failure.value)
+            )
+
+    async def _end(self, grace: float) -> None:
+        if self._tree is not None:
+            await self._tree.stop(grace)
+            self._pipe.tell("figures", snapshot=self._tree.metrics.snapshot())
+        if self._log is not None:
+            self._log.close()
+        self._stop()
+
+    def _fail(self, fault: BaseException) -> None:
+        self.failed = True
+        if self._log is not None:
+            self._log.events.failure(BUG, fault)
+            self._log.close()
+        else:
+            print(f"submitd worker: {fault}", file=sys.stderr)
+        self._stop()
+
+    def _stop(self) -> None:
+        self._reactor.callWhenRunning(self._reactor.stop)
+
+
+def main() -> int:
+    """Run until drained. Exit status 0, or 70 after a failure."""
+    from twisted.internet import reactor
+
+    worker = Worker(reactor)
+    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]
+    return 70 if worker.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
