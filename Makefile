@@ -32,8 +32,9 @@ test: .venv/development peers lint types stale  ## everything, with coverage flo
 integration: .venv/development peers  ## the tests against real peers alone
 	$(BIN)/pytest tests/integration tests/packaging
 
-oldest: .venv/development  ## the tests on the lowest versions that setup.py admits
-	@$(SHELL) scripts/venv $(PYTHON) build/oldest requirements/build.txt requirements/oldest.txt requirements/development.txt
+oldest:  ## the tests on the lowest versions that setup.py admits
+	@mkdir -p build
+	@$(SHELL) scripts/venv $(PYTHON) build/oldest requirements/build.txt requirements/oldest.txt
 	build/oldest/bin/pytest tests/unit $(wildcard tests/protocol tests/property)
 
 bench: .venv/runtime  ## the benchmark beside its peers, in one run
@@ -47,6 +48,7 @@ docs: .venv/development  ## make the RFC map, the example configuration and its 
 	$(BIN)/python -m submitd.config.document
 
 lock: setup.py  ## choose the versions in requirements/*.txt anew
+	@mkdir -p build
 	@$(SHELL) scripts/lock $(PYTHON) $(UV)
 
 venv: .venv/development  ## the virtual environment, with what development needs
