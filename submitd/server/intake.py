@@ -98,7 +98,7 @@ class ContentIntake:
         self._body_size = 0
         self._eight_bit = False
         self._signer: Signer | None = None
-        self._hashers: tuple[BodyHasher, ...] = ()
+        self._hasher: BodyHasher | None = None
         self.refusal: Reply | None = None
 
     @property
@@ -171,7 +171,7 @@ class ContentIntake:
             )
             return
         if self._signer is not None:
-            self._hashers = self._signer.body_hashers()
+            self._hasher = self._signer.body_hasher()
         self._section = repair(
             section,
             now=self._now(),
@@ -205,8 +205,8 @@ class ContentIntake:
         self._body_size += len(octets)
         if not self._eight_bit and not octets.isascii():
             self._eight_bit = True
-        for hasher in self._hashers:
-            hasher.update(octets)
+        if self._hasher is not None:
+            self._hasher.update(octets)
         self._waiting.append(octets)
         self._waiting_size += len(octets)
         # What may be the tail stays here: it goes with the accepting commit.
@@ -251,11 +251,9 @@ class ContentIntake:
 
     def _finished_header(self, at: datetime) -> bytes:
         signatures = b""
-        if self._signer is not None:
+        if self._signer is not None and self._hasher is not None:
             signatures = self._signer.sign(
-                [one.raw for one in self._section.fields],
-                [hasher.digest() for hasher in self._hashers],
-                at,
+                [one.raw for one in self._section.fields], self._hasher.digest(), at
             )
         received = received_field(
             self._origin, hostname=self._rules.hostname, queue_id=self.queue_id, at=at

@@ -1,0 +1,1 @@
+"""Signing: bytes and a key give a header field (RFC 6376)."""
