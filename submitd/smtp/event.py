@@ -87,7 +87,8 @@ class TransactionAborted:
     """The transaction is over without a message: drop what came. Answer None.
 
     Comes after RSET, a new HELO/EHLO, QUIT, a refused content, and a client
-    that leaves, wherever a SenderOffered had been answered with 250.
+    that leaves: wherever a SenderOffered had been answered with 250 and no
+    ContentEnded was.
     """
 
 

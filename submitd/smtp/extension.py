@@ -75,6 +75,12 @@ def parameters_of(extensions: tuple[Extension, ...]) -> Parameters:
     return Parameters(mail, rcpt)
 
 
+@cache
+def hello(hostname: str, keywords: tuple[str, ...]) -> Reply:
+    """The answer to EHLO. Few are ever needed, and each many times."""
+    return Reply(250, None, (hostname, *keywords))
+
+
 _Into = TypeVar("_Into", MailParameters, RcptParameters)
 
 

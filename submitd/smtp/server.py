@@ -1,16 +1,15 @@
 """The conversation as seen by a server (RFC 5321, RFC 6409)."""
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
-from functools import cache
 from typing import ClassVar, Final
 
-from attrs import define, field, frozen, validators
+from attrs import field, frozen, validators
 
 from submitd.mail.address import parse_domain
 from submitd.smtp import extension, grammar, reply
 from submitd.smtp.authentication import Authentication, Mechanism, begin
+from submitd.smtp.conversation import Conversation
 from submitd.smtp.event import (
     ContentArrived,
     ContentEnded,
@@ -23,25 +22,13 @@ from submitd.smtp.event import (
     TransactionAborted,
 )
 from submitd.smtp.extension import Extension, MailReader, RcptReader, parameters_of
-from submitd.smtp.framing import DotReader, InputBuffer, LineEnds, LineFault
+from submitd.smtp.framing import LineEnds, LineFault
+from submitd.smtp.reception import ChunkReception, Content, DataReception, Reception
 from submitd.smtp.reply import Reply
-from submitd.smtp.transaction import Content, Transaction
+from submitd.smtp.transaction import Transaction
 
 _AUTH_LINE: Final = 12288
 """Octets that a line of a log-in may have (RFC 4954 section 4)."""
-
-_YES: Final[Mapping[type[Event], int]] = {
-    PasswordOffered: 235,
-    SenderOffered: 250,
-    RecipientOffered: 250,
-    ContentOffered: 354,
-    ContentEnded: 250,
-}
-"""The questions, and the positive answer to each. Other events are news."""
-
-
-class ProtocolMisuse(Exception):
-    """The session was used out of order: a bug of ours, never the client's."""
 
 
 class TlsManner(Enum):
@@ -58,8 +45,7 @@ class Phase(Enum):
 
     COMMAND = auto()
     LOG_IN = auto()
-    DATA = auto()
-    CHUNK = auto()
+    CONTENT = auto()
 
 
 def _at_least_one(_: object, __: object, value: int | None) -> None:
@@ -86,22 +72,8 @@ class SessionLimits:
     failed_log_ins: int | None = field(default=3, validator=_at_least_one)
 
 
-@define
-class _Chunk:
-    """A BDAT command and what is to come of it."""
-
-    left: int
-    is_last: bool
-    refusal: Reply | None
-    """Drain its octets, then say this."""
-
-
-class ServerSession:
+class ServerSession(Conversation):
     """One client, from the greeting to the end.
-
-    It never waits and never calls out. It *asks*, by `next_event`, and stands
-    still until `answer`; so replies leave in the order of the commands,
-    however fast those come (RFC 2920 section 3.2).
 
     Attributes:
         client_name: what the client called itself in HELO or EHLO, printable
@@ -109,8 +81,8 @@ class ServerSession:
         esmtp: it said EHLO.
         tls: the connection is under TLS.
         authenticated: a log-in was answered with 235.
-        smtputf8: MAIL had SMTPUTF8, so replies may hold UTF-8.
-        is_closing: send what `data_to_send` gives, then close the connection.
+        phase: what the client is to send next.
+        smtputf8: the last MAIL, and so the open transaction, has SMTPUTF8.
     """
 
     def __init__(
@@ -127,6 +99,7 @@ class ServerSession:
         Raises:
             BadAddress: ``hostname`` is no domain.
         """
+        super().__init__()
         self._hostname = parse_domain(hostname)
         self._manner = manner
         self._limits = limits
@@ -141,22 +114,13 @@ class ServerSession:
         self.esmtp = False
         self.tls = manner is TlsManner.IMPLICIT
         self.authenticated = False
-        self.smtputf8 = False
-        self.is_closing = False
+        self.phase = Phase.COMMAND
 
-        self._input = InputBuffer()
-        self._output: list[bytes] = []
-        self._phase = Phase.COMMAND
-        self._question: Event | None = None
-        self._news: deque[Event] = deque()
-        self._abort_due = False
         self._mail: Mapping[bytes, MailReader] = {}
         self._rcpt: Mapping[bytes, RcptReader] = {}
         self._authentication: Authentication | None = None
         self._transaction: Transaction | None = None
-        self._content: Content | None = None
-        self._dots = DotReader()
-        self._chunk: _Chunk | None = None
+        self._reception: Reception | None = None
         self._faults = 0
         self._failed_log_ins = 0
         # What was pipelined behind a refused MAIL or BDAT is in error only
@@ -173,57 +137,19 @@ class ServerSession:
         """Queue ``verdict`` (554 or 421) in place of the greeting, and close."""
         self._close(verdict)
 
-    def receive_data(self, data: bytes) -> None:
-        """Take bytes from the client. Nothing is parsed until `next_event`."""
-        if not self.is_closing:
-            self._input.receive(data)
+    @property
+    def in_data(self) -> bool:
+        """True while octets of content are to come."""
+        return self.phase is Phase.CONTENT
 
-    def next_event(self) -> Event | None:
-        """The next thing that needs the outside world's answer.
+    @property
+    def in_transaction(self) -> bool:
+        """True from a yes to MAIL until all content has come and is answered."""
+        return self._transaction is not None or self.in_data
 
-        None means: send what `data_to_send` gives, then wait for more bytes,
-        or close where `is_closing` says so.
+    # Turns
 
-        Raises:
-            ProtocolMisuse: the last event was not answered yet.
-        """
-        if self._question is not None:
-            raise ProtocolMisuse("answer the open question first")
-        while self._question is None:
-            if self.is_closing:
-                self._news.clear()
-                self._abort()
-            if self._news:
-                self._question = self._news.popleft()
-            elif self._abort_due:
-                self._abort_due = False
-                self._question = TransactionAborted()
-            elif self.is_closing or not self._read():
-                return None
-        return self._question
-
-    def answer(self, verdict: Reply | None) -> None:
-        """Settle the event that was given last.
-
-        Raises:
-            ProtocolMisuse: there is none, or it wants another kind of answer.
-        """
-        question = self._question
-        if question is None:
-            raise ProtocolMisuse("there is no open question")
-        yes = _YES.get(type(question))
-        if verdict is None:
-            if yes is not None:
-                raise ProtocolMisuse(f"{question!r} needs a reply")
-            self._question = None
-            if isinstance(question, TlsWanted):
-                self._begin_again()
-            return
-        if yes is None or (verdict.is_positive and verdict.code != yes):
-            raise ProtocolMisuse(f"{verdict.code} is no answer to {question!r}")
-        self._question = None
-        if verdict.code == 421:
-            self._close(verdict)
+    def _settle(self, question: Event, verdict: Reply) -> None:
         match question:
             case SenderOffered():
                 self._settle_sender(question, verdict)
@@ -233,62 +159,26 @@ class ServerSession:
                 self._settle_offer(verdict)
             case ContentEnded():
                 self._settle_content(verdict)
-            case PasswordOffered():
+            case _:
                 self._settle_log_in(verdict)
 
-    def data_to_send(self) -> bytes:
-        """All replies since the last call."""
-        octets = b"".join(self._output)
-        self._output.clear()
-        return octets
+    def _settle_news(self, news: Event) -> None:
+        if isinstance(news, TlsWanted):
+            self._begin_again()
 
-    def interrupt(self, verdict: Reply) -> None:
-        """Queue ``verdict`` (421) and close, wherever the conversation is.
+    def _wind_up(self) -> None:
+        if self._transaction is not None:
+            # What had been accepted for it is dropped with it.
+            self._events.clear()
+            self._abort()
 
-        A question that is open is still to be answered, but the client no
-        longer hears what the answer was: wait for it where there is time.
-        """
-        self._close(verdict)
+    def _abort(self) -> None:
+        """End the transaction without a message, where there is one."""
+        if self._transaction is not None:
+            self._transaction = None
+            self._events.append(TransactionAborted())
 
-    def connection_lost(self) -> None:
-        """The client is gone. `next_event` may still have TransactionAborted."""
-        self.is_closing = True
-        self._output.clear()
-
-    @property
-    def phase(self) -> Phase:
-        """What the client is to send next."""
-        return self._phase
-
-    @property
-    def in_data(self) -> bool:
-        """True while octets of content are to come."""
-        return self._phase in (Phase.DATA, Phase.CHUNK)
-
-    @property
-    def in_transaction(self) -> bool:
-        """True from the answer to MAIL to the answer to the end of the content."""
-        return self._transaction is not None
-
-    @property
-    def unread(self) -> int:
-        """Octets received and not yet looked at."""
-        return len(self._input)
-
-    # Saying things
-
-    def _say(self, verdict: Reply) -> None:
-        if self.is_closing:
-            return
-        octets = verdict.encode()
-        if not (self.smtputf8 or octets.isascii()):
-            octets = verdict.in_ascii.encode()
-        self._output.append(octets)
-
-    def _close(self, verdict: Reply) -> None:
-        self._say(verdict)
-        self.is_closing = True
-        self._input.clear()
+    # Objections
 
     def _object(self, refusal: Reply) -> None:
         """Refuse a command, and count it where it is a fault of protocol.
@@ -310,33 +200,21 @@ class ServerSession:
         else:
             self._object(refusal)
 
-    def _abort(self) -> None:
-        """End the transaction without a message, where there is one."""
-        if self._transaction is not None:
-            self._transaction = None
-            self._abort_due = True
-            self.smtputf8 = False
-
     # Reading
 
     def _read(self) -> bool:
-        """Take the next step; False: more octets are needed for one."""
-        match self._phase:
-            case Phase.COMMAND:
-                return self._read_command()
-            case Phase.LOG_IN:
-                return self._read_response()
-            case Phase.DATA:
-                return self._read_data()
-            case Phase.CHUNK:
-                return self._read_chunk()
+        if self.phase is Phase.COMMAND:
+            return self._read_command()
+        if self.phase is Phase.CONTENT:
+            return self._read_content()
+        return self._read_response()
 
     def _read_command(self) -> bool:
-        if not self._input.is_at_line():
+        if not self._arrived.is_at_line():
             return False
-        is_auth = self._input.starts_with(b"AUTH ")
+        is_auth = self._arrived.starts_with(b"AUTH ")
         most = self._limits.line
-        line = self._input.next_line(max(_AUTH_LINE, most) if is_auth else most)
+        line = self._arrived.next_line(max(_AUTH_LINE, most) if is_auth else most)
         if line is None:
             return False
         if isinstance(line, bytes):
@@ -366,7 +244,7 @@ class ServerSession:
             self.esmtp = True
             parameters = parameters_of(self._extensions)
             self._mail, self._rcpt = parameters.mail, parameters.rcpt
-            self._say(_extended_hello(self._hostname, self._keywords()))
+            self._say(extension.hello(self._hostname, self._keywords()))
 
     def _on_helo(self, argument: bytes) -> None:
         if self._hello(argument):
@@ -443,11 +321,11 @@ class ServerSession:
             self._object(reply.TLS_IN_USE)
         elif argument:
             self._object(reply.NO_ARGUMENT)
-        elif self._input:
+        elif self._arrived:
             self._refuse_injection()
         else:
             self._say(reply.READY_FOR_TLS)
-            self._question = TlsWanted()
+            self._events.append(TlsWanted())
 
     def _refuse_injection(self) -> None:
         # What was sent in the clear behind STARTTLS may be anybody's words,
@@ -462,7 +340,7 @@ class ServerSession:
         self.esmtp = False
         self._mail, self._rcpt = {}, {}
         self._is_after_refusal = False
-        if self._input:
+        if self._arrived:
             self._refuse_injection()
 
     def _barred(self) -> Reply | None:
@@ -487,7 +365,7 @@ class ServerSession:
             self._continue_log_in(outcome)
 
     def _read_response(self) -> bool:
-        line = self._input.next_line(_AUTH_LINE)
+        line = self._arrived.next_line(_AUTH_LINE)
         if line is None:
             return False
         assert self._authentication is not None  # noqa: S101
@@ -501,13 +379,13 @@ class ServerSession:
 
     def _continue_log_in(self, outcome: Reply | PasswordOffered) -> None:
         if isinstance(outcome, Reply) and outcome.code == 334:
-            self._phase = Phase.LOG_IN
+            self.phase = Phase.LOG_IN
             self._say(outcome)
             return
-        self._phase = Phase.COMMAND
+        self.phase = Phase.COMMAND
         self._authentication = None
         if isinstance(outcome, PasswordOffered):
-            self._question = outcome
+            self._events.append(outcome)
         elif outcome.code == 535:
             self._settle_log_in(outcome)
         else:
@@ -538,7 +416,7 @@ class ServerSession:
             self._is_after_refusal = True
         else:
             self.smtputf8 = offered.smtputf8
-            self._question = offered
+            self._events.append(offered)
 
     def _read_mail(self, argument: bytes) -> SenderOffered | Reply:
         barred = self._barred()
@@ -562,8 +440,6 @@ class ServerSession:
         self._is_after_refusal = not verdict.is_positive
         if verdict.is_positive:
             self._transaction = Transaction(offered)
-        else:
-            self.smtputf8 = False
 
     def _on_rcpt(self, argument: bytes) -> None:
         transaction = self._transaction
@@ -585,7 +461,7 @@ class ServerSession:
         elif most is not None and len(transaction.forward_paths) >= most:
             self._say(reply.TOO_MANY_RECIPIENTS)
         else:
-            self._question = RecipientOffered(offered)
+            self._events.append(RecipientOffered(offered))
 
     def _settle_recipient(self, offered: RecipientOffered, verdict: Reply) -> None:
         self._say(verdict)
@@ -619,8 +495,8 @@ class ServerSession:
         if isinstance(offer, Reply):
             self._object_in_order(offer)
         else:
-            self._chunk = None
-            self._question = offer
+            self._reception = DataReception(self._new_content())
+            self._events.append(offer)
 
     def _on_bdat(self, argument: bytes) -> None:
         size = grammar.read_bdat(argument)
@@ -630,113 +506,79 @@ class ServerSession:
             self._close(reply.CANNOT_GO_ON)
             return
         octets, is_last = size
-        outcome = self._judge_chunk(octets)
-        if isinstance(outcome, ContentOffered):
-            self._chunk = _Chunk(octets, is_last, None)
-            self._question = outcome
+        content, offer = self._judge_chunk(octets)
+        self._reception = ChunkReception(octets, content, is_last=is_last)
+        if offer is None:
+            self.phase = Phase.CONTENT
         else:
-            self._chunk = _Chunk(octets, is_last, outcome)
-            self._phase = Phase.CHUNK
+            self._events.append(offer)
 
-    def _judge_chunk(self, octets: int) -> ContentOffered | Reply | None:
-        """What a chunk leads to. None: it goes on with what was begun."""
-        if extension.CHUNKING not in self._extensions:
-            return reply.NOT_IMPLEMENTED
-        content = self._transaction.content if self._transaction else None
+    def _judge_chunk(self, octets: int) -> tuple[Content, ContentOffered | None]:
+        """What takes a chunk's octets, and the question to ask before."""
+        transaction = self._transaction
+        content = transaction.content if transaction is not None else None
         offer = self._offer_content() if content is None else None
+        if extension.CHUNKING not in self._extensions:
+            offer = reply.NOT_IMPLEMENTED
         if isinstance(offer, Reply):
-            return offer
-        if not (content or self._new_content()).has_room(octets):
+            return Content(self._line_ends, None, offer), None
+        content = content or self._new_content()
+        if not content.has_room(octets):
             self._fail()
-            return reply.TOO_LARGE
-        return offer
+            return Content(self._line_ends, None, reply.TOO_LARGE), None
+        return content, offer
 
     def _new_content(self) -> Content:
         return Content(self._line_ends, self._limits.message_size)
 
     def _settle_offer(self, verdict: Reply) -> None:
-        assert self._transaction is not None  # noqa: S101
-        if verdict.is_positive:
-            self._content = self._transaction.content = self._new_content()
-        if self._chunk is not None:
-            # BDAT hears nothing before its octets have come.
-            self._phase = Phase.CHUNK
-        else:
+        transaction, reception = self._transaction, self._reception
+        assert transaction is not None  # noqa: S101
+        assert reception is not None  # noqa: S101
+        transaction.content = content = reception.content
+        is_data = isinstance(reception, DataReception)
+        if is_data:
             self._say(verdict)
-            if verdict.is_positive:
-                self._dots = DotReader()
-                self._phase = Phase.DATA
-        if not verdict.is_positive:
-            if self._chunk is not None:
-                self._chunk.refusal = verdict
-            self._fail()
+        if verdict.is_positive:
+            self.phase = Phase.CONTENT
+            return
+        if not is_data:
+            # BDAT hears nothing before its octets have come.
+            content.fault = verdict
+            self.phase = Phase.CONTENT
+        self._fail()
 
     def _fail(self) -> None:
         """The transaction cannot end well; what is pipelined finds none."""
         self._abort()
         self._is_after_refusal = True
 
-    def _read_data(self) -> bool:
-        octets = self._input.take()
-        if not octets:
+    def _read_content(self) -> bool:
+        reception = self._reception
+        assert reception is not None  # noqa: S101
+        octets = reception.read(self._arrived)
+        if octets is None:
             return False
-        taken, rest = self._dots.feed(octets)
-        if taken:
-            self._pass_on(taken)
-        if rest is not None:
-            self._input.put_back(rest)
-            self._phase = Phase.COMMAND
-            self._end_content()
-        return True
-
-    def _read_chunk(self) -> bool:
-        chunk = self._chunk
-        assert chunk is not None  # noqa: S101
-        if chunk.left:
-            octets = self._input.take(chunk.left)
-            if not octets:
-                return False
-            chunk.left -= len(octets)
-            if chunk.refusal is None:
-                chunk.refusal = self._pass_on(octets)
-        if chunk.left == 0:
-            self._phase = Phase.COMMAND
-            if chunk.refusal is not None:
-                self._object_in_order(chunk.refusal)
-            elif chunk.is_last:
-                self._end_content()
+        if octets:
+            self._events.append(ContentArrived(octets))
+        fault = reception.content.fault
+        transaction = self._transaction
+        if fault and transaction and transaction.content is reception.content:
+            self._fail()
+        if reception.is_complete:
+            self.phase = Phase.COMMAND
+            if fault is not None:
+                self._object_in_order(fault)
+            elif reception.is_last:
+                self._events.append(ContentEnded())
             else:
                 self._say(reply.CHUNK_OK)
         return True
-
-    def _pass_on(self, octets: bytes) -> Reply | None:
-        """Hand out content; a fault in it ends the transaction."""
-        content = self._content
-        assert content is not None  # noqa: S101
-        passed = content.feed(octets)
-        if passed:
-            self._news.append(ContentArrived(passed))
-        if content.fault is not None:
-            self._fail()
-        return content.fault
-
-    def _end_content(self) -> None:
-        content, self._content = self._content, None
-        assert content is not None  # noqa: S101
-        end = content.finish()
-        if end:
-            self._news.append(ContentArrived(end))
-        if content.fault is None:
-            self._news.append(ContentEnded())
-        else:
-            self._object(content.fault)
-            self._fail()
 
     def _settle_content(self, verdict: Reply) -> None:
         self._say(verdict)
         if verdict.is_positive:
             self._transaction = None
-            self.smtputf8 = False
             self._faults = 0
         else:
             self._fail()
@@ -762,8 +604,3 @@ class ServerSession:
         b"SOML": _on_unsupported,
         b"SAML": _on_unsupported,
     }
-
-
-@cache
-def _extended_hello(hostname: str, keywords: tuple[str, ...]) -> Reply:
-    return Reply(250, None, (hostname, *keywords))
