@@ -1,6 +1,7 @@
 """Hold coverage to its floors, which rise and do not fall."""
 
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -32,7 +33,9 @@ def below_their_floor(report: Mapping[str, Any]) -> list[str]:
         # A folder that nothing was measured of has not been tested at all.
         percent = 100 * reached / there if there else 0.0
         if percent < floor:
-            found.append(f"{prefix} is at {percent:.2f} %, its floor is {floor:g} %")
+            # 99.999 is not 100: what is shown is never rounded up to the floor.
+            shown = math.floor(percent * 100) / 100
+            found.append(f"{prefix} is at {shown:.2f} %, its floor is {floor:g} %")
             if floor == 100:
                 found += _places(files)
     return found

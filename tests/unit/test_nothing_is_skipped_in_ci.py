@@ -1,0 +1,65 @@
+"""A skipped test proves nothing; at a desk it says so, in CI it fails."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+CONFTEST: Final = Path(__file__).resolve().parents[1] / "conftest.py"
+CHECKOUT: Final = CONFTEST.parents[1]
+
+SKIPPED: Final = """
+import pytest
+
+@pytest.mark.skip(reason="not today")
+def test_by_mark(): pass
+
+def test_by_hand():
+    pytest.skip("nor tomorrow")
+
+@pytest.mark.peers("nobody-has-it")
+def test_by_peer(): pass
+
+@pytest.mark.xfail(strict=True, reason="known")
+def test_known(): assert False
+"""
+MODULE: Final = "import pytest\npytest.importorskip('nobody_has_it')\n"
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A project with our conftest and a peer that nobody has."""
+    pytester.makeconftest(
+        CONFTEST.read_text(encoding="utf-8").replace(
+            "from scripts.peers import read_peers",
+            "class Absent:\n    path = None\n"
+            "def read_peers(): return {'nobody-has-it': Absent}\n",
+        )
+    )
+    pytester.makepyfile(test_skipped=SKIPPED, test_module=MODULE)
+    return pytester
+
+
+def outcomes(project: pytest.Pytester) -> dict[str, int]:
+    quiet = ("-p", "no:twisted", "--continue-on-collection-errors", "-W", "ignore")
+    found = project.runpytest_subprocess(*quiet).parseoutcomes()
+    return {name: number for name, number in found.items() if "warning" not in name}
+
+
+def test_at_a_desk_a_skip_is_a_skip(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+
+    assert outcomes(project) == {"skipped": 4, "xfailed": 1}
+
+
+def test_in_ci_a_skip_is_a_failure(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a test, and of a whole module; what is known to fail stays that."""
+    monkeypatch.setenv("CI", "true")
+
+    assert outcomes(project) == {"failed": 1, "errors": 3, "xfailed": 1}
