@@ -215,7 +215,8 @@ def _described(entry: QueueEntry, now: datetime) -> Iterator[str]:
     yield f"session      {entry.session}"
     yield f"submitter    {entry.submitter or '(this server)'}"
     yield f"from         {_path(entry.reverse_path)}"
-    yield f"accepted     {_stamp(entry.accepted_at)} ({_as_age(now - entry.accepted_at)})"
+    age = _as_age(now - entry.accepted_at)
+    yield f"accepted     {_stamp(entry.accepted_at)} ({age})"
     yield f"size         {entry.size} octets"
     if entry.held:
         yield f"held         until `submitctl queue release {entry.queue_id}`"

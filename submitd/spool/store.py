@@ -121,8 +121,11 @@ class Result:
 
     number: int
     state: State
+    at: datetime
+    """When the attempt ended."""
+
     due_at: datetime
-    """When to try next (State.QUEUED); otherwise the moment of the outcome."""
+    """When to try next (State.QUEUED); otherwise of no meaning."""
 
     status: EnhancedCode
     diagnostic: str

@@ -1,0 +1,65 @@
+"""Small files that must survive power loss, and locks that exclude processes."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in ``folder`` durable. Blocks; raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(target: Path, content: bytes, mode: int = 0o600) -> None:
+    """Store ``content`` under a name not used before. Blocks.
+
+    When this returns the file survives a power cut: a key that signed a
+    message is never lost while its record is still published.
+
+    Raises:
+        FileExistsError: the name, or that of a draft left behind, is taken.
+        OSError: it may not survive.
+    """
+    draft = target.with_name(f".{target.name}.draft")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        # Unlike a rename, a link never replaces a key that is there.
+        os.link(draft, target)
+    finally:
+        draft.unlink()
+    # The new name lives in the directory, not in the file: without this
+    # second fsync a crash can keep the data and lose the name.
+    sync_folder(target.parent)
+
+
+class FileLock:
+    """A lock among processes. Each opens the file itself: an inherited
+    descriptor is the same lock and excludes nobody.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError."""
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Wait for the lock, and hold it inside the block. Blocks."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Give the file up."""
+        os.close(self._descriptor)

@@ -1,0 +1,237 @@
+"""Values to rows and back."""
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from submitd.mail.address import Mailbox, parse_mailbox
+from submitd.mail.envelope import (
+    Body,
+    Envelope,
+    ForwardPath,
+    Notify,
+    OriginalRecipient,
+    Ret,
+)
+from submitd.mail.status import EnhancedCode
+from submitd.spool.store import Needs, NewMessage, Recipient, Spooled, State
+
+_DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Without I, L, O and U: read aloud over a telephone, nothing is mistaken."""
+
+_VALUES: Final = {digit: value for value, digit in enumerate(_DIGITS)}
+_LENGTH: Final = 12
+_EPOCH: Final = 1_700_000_000_000
+
+
+def queue_id_of(number: int) -> str:
+    """The queue id that stands for this row id."""
+    return "".join(
+        _DIGITS[number >> shift & 31] for shift in range(5 * (_LENGTH - 1), -1, -5)
+    )
+
+
+def number_of(queue_id: str) -> int:
+    """The row id behind a queue id.
+
+    Raises:
+        LookupError: it is no queue id, so there is no such message.
+    """
+    number = 0
+    if len(queue_id) != _LENGTH:
+        raise LookupError(queue_id)
+    for digit in queue_id.upper():
+        if digit not in _VALUES:
+            raise LookupError(queue_id)
+        number = number << 5 | _VALUES[digit]
+    return number
+
+
+class QueueIds:
+    """Names never used before: milliseconds, a count within one, chance.
+
+    41 bits of time last until 2093. Eleven bits of chance, drawn once a
+    process, keep processes apart that started in the same millisecond; were
+    they ever to draw the same, the row's key refuses the second message
+    before it is acknowledged.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._chance = secrets.randbits(11)
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def next(self) -> str:
+        """A fresh queue id, later than all before."""
+        with self._lock:
+            now = (int(self._clock() * 1000) - _EPOCH) << 8
+            self._last = max(now, self._last + 1)
+            return queue_id_of(self._last << 11 | self._chance)
+
+
+def envelope_text(envelope: Envelope) -> str:
+    """What of an envelope stands in no column of its own."""
+    if (
+        envelope.body is Body.SEVEN_BIT
+        and not envelope.smtputf8
+        and envelope.ret is None
+        and envelope.envid is None
+    ):
+        return ""
+    return json.dumps(
+        {
+            "body": envelope.body.value,
+            "smtputf8": envelope.smtputf8,
+            "ret": envelope.ret.value if envelope.ret else None,
+            "envid": envelope.envid,
+        }
+    )
+
+
+def wishes_text(path: ForwardPath) -> str:
+    """DSN wishes, or nothing, which is the usual case."""
+    if path.notify is None and path.orcpt is None:
+        return ""
+    orcpt = path.orcpt
+    return json.dumps(
+        {
+            "notify": None if path.notify is None else path.notify.value,
+            "orcpt": [orcpt.address_type, orcpt.address] if orcpt else None,
+        }
+    )
+
+
+@lru_cache(maxsize=4096)
+def read_mailbox(text: str) -> Mailbox:
+    """A mailbox that was written by us."""
+    return parse_mailbox(text)
+
+
+def read_forward_path(address: str, wishes: str) -> ForwardPath:
+    """As it was written."""
+    mailbox = read_mailbox(address)
+    if not wishes:
+        return ForwardPath(mailbox)
+    found = json.loads(wishes)
+    return ForwardPath(
+        mailbox,
+        None if found["notify"] is None else Notify(found["notify"]),
+        OriginalRecipient(*found["orcpt"]) if found["orcpt"] else None,
+    )
+
+
+def read_moment(seconds: float) -> datetime:
+    """Seconds since 1970 as an aware moment."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+RECIPIENT_COLUMNS: Final = (
+    "number, address, wishes, state, attempts, due_at, delay_reported, status, "
+    "diagnostic, host, last_attempt_at"
+)
+
+
+def read_recipient(row: tuple[Any, ...]) -> Recipient:
+    """From `RECIPIENT_COLUMNS`."""
+    (
+        number,
+        address,
+        wishes,
+        state,
+        attempts,
+        due_at,
+        delay_reported,
+        status,
+        diagnostic,
+        host,
+        last_attempt_at,
+    ) = row
+    return Recipient(
+        number=number,
+        forward_path=read_forward_path(address, wishes),
+        state=State(state),
+        attempts=attempts,
+        due_at=read_moment(due_at),
+        delay_reported=bool(delay_reported),
+        last_status=EnhancedCode.parse(status) if status else None,
+        last_diagnostic=diagnostic,
+        last_host=host,
+        last_attempt_at=None
+        if last_attempt_at is None
+        else read_moment(last_attempt_at),
+    )
+
+
+MESSAGE_COLUMNS: Final = (
+    "queue_id, accepted_at, reverse_path, envelope, submitter, session, eight_bit, "
+    "smtputf8, length(header), body_size"
+)
+
+
+def read_spooled(
+    row: tuple[Any, ...],
+    claimed: tuple[Recipient, ...],
+    forward_paths: tuple[ForwardPath, ...],
+) -> Spooled:
+    """From `MESSAGE_COLUMNS`, and the recipients' rows."""
+    (
+        queue_id,
+        accepted_at,
+        reverse_path,
+        envelope,
+        submitter,
+        session,
+        eight_bit,
+        smtputf8,
+        header_size,
+        body_size,
+    ) = row
+    more = json.loads(envelope) if envelope else {}
+    return Spooled(
+        queue_id=queue_id,
+        envelope=Envelope(
+            reverse_path=read_mailbox(reverse_path) if reverse_path else None,
+            forward_paths=forward_paths,
+            body=Body(more.get("body", Body.SEVEN_BIT.value)),
+            smtputf8=more.get("smtputf8", False),
+            ret=Ret(more["ret"]) if more.get("ret") else None,
+            envid=more.get("envid"),
+            accepted_at=read_moment(accepted_at),
+        ),
+        needs=Needs(eight_bit=bool(eight_bit), smtputf8=bool(smtputf8)),
+        submitter=submitter,
+        session=session,
+        header_size=header_size,
+        body_size=body_size,
+        recipients=claimed,
+    )
+
+
+def fresh_spooled(
+    message: NewMessage, body_size: int, body: tuple[bytes, ...] | None
+) -> Spooled:
+    """A message just committed, as its owner has it."""
+    at = message.envelope.accepted_at
+    return Spooled(
+        queue_id=message.queue_id,
+        envelope=message.envelope,
+        needs=message.needs,
+        submitter=message.submitter,
+        session=message.session,
+        header_size=len(message.header),
+        body_size=body_size,
+        recipients=()
+        if message.held
+        else tuple(
+            Recipient(number=number, forward_path=path, due_at=at)
+            for number, path in enumerate(message.envelope.forward_paths)
+        ),
+        header=message.header,
+        body=body,
+    )

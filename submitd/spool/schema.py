@@ -1,0 +1,104 @@
+"""Tables, their version, and how an older database becomes a newer one."""
+
+import sqlite3
+from typing import Final
+
+VERSION: Final = 1
+
+_TABLES: Final = """
+CREATE TABLE message (
+  id INTEGER PRIMARY KEY,        -- the queue id as a number; grows with time
+  queue_id TEXT NOT NULL,        -- the same, as people write it
+  accepted_at REAL NOT NULL,     -- seconds since 1970, UTC
+  reverse_path TEXT,             -- NULL: <>
+  envelope TEXT NOT NULL,        -- JSON: body, smtputf8, ret, envid, size
+  submitter TEXT,
+  session TEXT NOT NULL,
+  eight_bit INTEGER NOT NULL,
+  smtputf8 INTEGER NOT NULL,
+  held INTEGER NOT NULL,
+  removed INTEGER NOT NULL DEFAULT 0,  -- goes when its attempt ends
+  chunks INTEGER NOT NULL,       -- rows in chunk; the tail comes after them
+  body_size INTEGER NOT NULL,
+  header BLOB NOT NULL,
+  tail BLOB NOT NULL
+);
+CREATE TABLE chunk (
+  message INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  octets BLOB NOT NULL,
+  UNIQUE (message, number)
+);
+CREATE TABLE intake (
+  message INTEGER PRIMARY KEY,
+  owner TEXT NOT NULL
+);
+CREATE TABLE recipient (
+  message INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  address TEXT NOT NULL,
+  domain TEXT NOT NULL,
+  wishes TEXT NOT NULL,          -- JSON: notify, orcpt; empty where none
+  state TEXT NOT NULL,           -- queued, relayed, failed
+  held INTEGER NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  due_at REAL NOT NULL,
+  lease TEXT,                    -- the owner's incarnation
+  delay_reported INTEGER NOT NULL DEFAULT 0,
+  status TEXT NOT NULL DEFAULT '',
+  diagnostic TEXT NOT NULL DEFAULT '',
+  host TEXT NOT NULL DEFAULT '',
+  last_attempt_at REAL,
+  PRIMARY KEY (message, number)
+) WITHOUT ROWID;
+CREATE INDEX recipient_due ON recipient (due_at)
+  WHERE state = 'queued' AND lease IS NULL AND held = 0;
+CREATE INDEX recipient_lease ON recipient (lease) WHERE lease IS NOT NULL;
+CREATE TABLE event (
+  message INTEGER NOT NULL,
+  at REAL NOT NULL,
+  what TEXT NOT NULL
+);
+CREATE INDEX event_message ON event (message);
+CREATE INDEX message_removed ON message (id) WHERE removed = 1;
+"""
+
+_MIGRATIONS: Final[dict[int, str]] = {}
+"""For each older version, what makes it one newer."""
+
+
+class WrongVersion(Exception):
+    """The database was made by a newer submitd, or is none of ours."""
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The schema's version; 0 is an empty database."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def check(connection: sqlite3.Connection) -> None:
+    """Only a database of exactly our version is used.
+
+    Raises:
+        WrongVersion: it has another one.
+    """
+    if (version := version_of(connection)) != VERSION:
+        raise WrongVersion(f"schema version {version}, but {VERSION} is needed")
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Create or migrate, in one transaction.
+
+    Raises:
+        WrongVersion: the database is newer than this program.
+    """
+    if (version := version_of(connection)) > VERSION:
+        raise WrongVersion(f"schema version {version} is newer than this submitd")
+    if version == VERSION:
+        return
+    steps = [_TABLES] if version == 0 else []
+    steps += [_MIGRATIONS[one] for one in range(max(1, version), VERSION)]
+    connection.executescript(
+        f"BEGIN EXCLUSIVE; {''.join(steps)} PRAGMA user_version = {VERSION}; COMMIT;"
+    )

@@ -1,0 +1,216 @@
+"""The spool on SQLite, as sessions and couriers use it in the event loop."""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from submitd.spool import statements
+from submitd.spool.committer import Committer
+from submitd.spool.rows import QueueIds, fresh_spooled, number_of
+from submitd.spool.sqlite import (
+    DATABASE,
+    connect,
+    read_chunk,
+    read_header,
+    read_standing,
+    translated,
+)
+from submitd.spool.store import (
+    NewMessage,
+    Report,
+    Result,
+    Spooled,
+    SpoolUnavailable,
+    Standing,
+)
+
+T = TypeVar("T")
+
+_READERS: Final = 4
+_LOOK_AGAIN: Final = 1.0
+"""Seconds for which the disk's free space is not asked for again."""
+
+
+class DiskReserve:
+    """Says when only the reserve is left. Asked from one thread."""
+
+    def __init__(self, folder: Path, octets: int) -> None:
+        self._folder = folder
+        self._octets = octets
+        self._looked_at = -_LOOK_AGAIN
+        self._is_full = False
+
+    def is_used(self) -> bool:
+        """True where no more than the reserve is free. Raises OSError."""
+        now = time.monotonic()
+        # While it is full, look each time: service resumes at once.
+        if self._is_full or now - self._looked_at >= _LOOK_AGAIN:
+            self._looked_at = now
+            disk = os.statvfs(self._folder)
+            self._is_full = disk.f_bavail * disk.f_frsize <= self._octets
+        return self._is_full
+
+
+class SqliteIntake:
+    """One upload (`Intake`)."""
+
+    def __init__(self, committer: Committer, queue_id: str, owner: str) -> None:
+        self.queue_id = queue_id
+        self._committer = committer
+        self._number = number_of(queue_id)
+        self._owner = owner
+        self._chunks = 0
+        self._octets = 0
+
+    async def write(self, chunk: bytes) -> None:
+        """As `Intake.write`."""
+        number = self._chunks
+        self._chunks += 1
+        self._octets += len(chunk)
+        await self._committer.submit(
+            lambda connection: statements.insert_chunk(
+                connection, self._number, number, chunk, self._owner
+            ),
+            accepting=True,
+        )
+
+    async def accept(self, message: NewMessage, tail: bytes) -> Spooled:
+        """As `Intake.accept`."""
+        try:
+            await self._committer.submit(
+                lambda connection: statements.insert_message(
+                    connection, message, tail, self._chunks, self._octets, self._owner
+                ),
+                accepting=True,
+            )
+        except statements.Incomplete as problem:
+            await self.abandon()
+            raise SpoolUnavailable(str(problem)) from problem
+        except SpoolUnavailable:
+            await self.abandon()
+            raise
+        whole = None if self._chunks else (tail,)
+        return fresh_spooled(message, self._octets + len(tail), whole)
+
+    async def abandon(self) -> None:
+        """As `Intake.abandon`."""
+        if not self._chunks:
+            return
+        self._chunks = 0
+        try:
+            await self._committer.submit(
+                lambda connection: statements.drop_intake(connection, self._number)
+            )
+        except SpoolUnavailable:
+            # Said so in the interface: it stays until a start sweeps it, and
+            # the fault itself is met by whoever writes next.
+            return
+
+
+class SqliteSpool:
+    """The `Spool` of one process."""
+
+    def __init__(
+        self,
+        reactor: IReactorFromThreads,
+        folder: Path,
+        owner: str,
+        *,
+        reserve: int,
+        on_commit: Callable[[float, int], None] = lambda took, items: None,  # noqa: ARG005
+    ) -> None:
+        """``owner`` is this process' incarnation; ``reserve`` is in octets."""
+        self._reactor = reactor
+        self._path = folder / DATABASE
+        self._owner = owner
+        self._ids = QueueIds()
+        self._committer = Committer(
+            reactor,
+            folder,
+            is_full=DiskReserve(folder, reserve).is_used,
+            on_commit=on_commit,
+        )
+        self._readers = ThreadPool(0, _READERS, name="spool-read")
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._committer.start()
+        self._readers.start()
+
+    def stop(self) -> None:
+        """Commit what waits and end the threads. Blocks: call it in a thread."""
+        self._committer.stop()
+        self._readers.stop()
+        for connection in self._connections:
+            connection.close()
+
+    def open_intake(self) -> SqliteIntake:
+        """As `Spool.open_intake`."""
+        return SqliteIntake(self._committer, self._ids.next(), self._owner)
+
+    async def claim_due(self, now: datetime, limit: int) -> Sequence[Spooled]:
+        """As `Spool.claim_due`."""
+        claimed: list[Spooled] = await self._committer.submit(
+            lambda connection: statements.claim(connection, now, limit, self._owner)
+        )
+        return claimed
+
+    async def record(
+        self, queue_id: str, results: Sequence[Result], reports: Sequence[Report] = ()
+    ) -> Sequence[Spooled]:
+        """As `Spool.record`."""
+        entered: list[Spooled] = await self._committer.submit(
+            lambda connection: statements.record(
+                connection, queue_id, results, reports, self._owner
+            )
+        )
+        return entered
+
+    async def release(self, queue_id: str, numbers: Sequence[int]) -> None:
+        """As `Spool.release`."""
+        await self._committer.submit(
+            lambda connection: statements.release(
+                connection, queue_id, numbers, self._owner
+            )
+        )
+
+    def new_queue_id(self) -> str:
+        """A queue id for a report."""
+        return self._ids.next()
+
+    async def read_header(self, queue_id: str) -> bytes:
+        """As `Spool.read_header`."""
+        return await self._read(lambda connection: read_header(connection, queue_id))
+
+    async def read_chunk(self, queue_id: str, number: int) -> bytes | None:
+        """As `Spool.read_chunk`."""
+        return await self._read(
+            lambda connection: read_chunk(connection, queue_id, number)
+        )
+
+    async def standing(self) -> Standing:
+        """As `Spool.standing`."""
+        return await self._read(read_standing)
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+        return deferToThreadPool(self._reactor, self._readers, self._read_now, work)
+
+    def _read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection: Any = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = connect(self._path)
+            self._connections.append(connection)
+        with translated():
+            return work(connection)

@@ -1,0 +1,339 @@
+"""One SQLite database: connections, write transactions, and what operators do."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from submitd.spool import schema
+from submitd.spool.files import FileLock
+from submitd.spool.rows import (
+    RECIPIENT_COLUMNS,
+    number_of,
+    read_mailbox,
+    read_moment,
+    read_recipient,
+)
+from submitd.spool.statements import delete, tell
+from submitd.spool.store import (
+    Happening,
+    QueueEntry,
+    SpoolFull,
+    SpoolUnavailable,
+    Standing,
+    Wanted,
+)
+
+DATABASE: Final = "spool.sqlite"
+WRITE_LOCK: Final = "spool.write-lock"
+_BUSY: Final = 10.0
+"""Seconds to wait for SQLite's own locks; writers meet at our lock before."""
+
+_PAGE: Final = 500
+
+
+def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
+    """A connection with our settings. Blocks.
+
+    Raises:
+        SpoolUnavailable: there is no such database, or it cannot be opened.
+    """
+    if not create and not path.exists():
+        raise SpoolUnavailable(
+            f"{path}: there is no spool here (it is made when submitd first starts)"
+        )
+    with translated():
+        connection = sqlite3.connect(
+            path, timeout=_BUSY, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """SQLite's and the disk's errors, as what they mean to the spool's users."""
+    try:
+        yield
+    except sqlite3.Error as problem:
+        code = getattr(problem, "sqlite_errorcode", None)
+        kind = SpoolFull if code == sqlite3.SQLITE_FULL else SpoolUnavailable
+        raise kind(f"the spool's database: {problem}") from problem
+    except schema.WrongVersion as problem:
+        raise SpoolUnavailable(f"the spool's database: {problem}") from problem
+    except OSError as problem:
+        raise SpoolUnavailable(f"the spool: {problem}") from problem
+
+
+@contextmanager
+def writing(connection: sqlite3.Connection, lock: FileLock) -> Iterator[None]:
+    """A write transaction: committed at the end, rolled back on any error."""
+    # The lock is fair among processes; SQLite's own busy handler starves some.
+    with lock.held():
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            # SQLite may have rolled back by itself, on a full disk for one.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+class SqliteStore:
+    """The `Store` of one database: for operators, beside a server or alone."""
+
+    def __init__(self, folder: Path) -> None:
+        """``folder``: the state directory.
+
+        Raises:
+            SpoolUnavailable: no spool is there, or not one of this version.
+        """
+        self._connection = connect(folder / DATABASE)
+        with translated():
+            schema.check(self._connection)
+            self._lock = FileLock(folder / WRITE_LOCK)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+        self._lock.close()
+
+    def search(self, wanted: Wanted) -> Iterator[QueueEntry]:
+        """As `Store.search`: in pages, so that no reader holds the log's end."""
+        where, values = _condition(wanted)
+        after = -1
+        while True:
+            with translated():
+                rows = self._connection.execute(
+                    "SELECT id, queue_id, reverse_path, submitter, session, "
+                    "accepted_at, length(header) + body_size, held FROM message "
+                    f"WHERE id > ? AND removed = 0 AND {where} ORDER BY id LIMIT ?",
+                    (after, *values, _PAGE),
+                ).fetchall()
+            for row in rows:
+                with translated():
+                    entry = self._entry(row)
+                if entry is not None:
+                    yield entry
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][0]
+
+    def _entry(self, row: tuple[Any, ...]) -> QueueEntry | None:
+        identity, queue_id, reverse_path, submitter, session, at, size, held = row
+        found = self._connection.execute(
+            f"SELECT {RECIPIENT_COLUMNS}, lease FROM recipient WHERE message = ? "  # noqa: S608
+            "ORDER BY number",
+            (identity,),
+        ).fetchall()
+        if not found:
+            return None  # delivered since the page was read
+        return QueueEntry(
+            queue_id=queue_id,
+            reverse_path=read_mailbox(reverse_path) if reverse_path else None,
+            submitter=submitter,
+            session=session,
+            accepted_at=read_moment(at),
+            size=size,
+            held=bool(held),
+            leased_to=next((one[-1] for one in found if one[-1]), None),
+            recipients=tuple(read_recipient(one[:-1]) for one in found),
+        )
+
+    def story(self, queue_id: str) -> Sequence[Happening]:
+        """As `Store.story`."""
+        with translated():
+            return [
+                Happening(at=read_moment(at), what=what)
+                for at, what in self._connection.execute(
+                    "SELECT at, what FROM event WHERE message = ? ORDER BY rowid",
+                    (number_of(queue_id),),
+                )
+            ]
+
+    def read_header(self, queue_id: str) -> bytes:
+        """As `Store.read_header`."""
+        with translated():
+            return read_header(self._connection, queue_id)
+
+    def read_body(self, queue_id: str) -> Iterator[bytes]:
+        """As `Store.read_body`."""
+        number = 0
+        while True:
+            with translated():
+                chunk = read_chunk(self._connection, queue_id, number)
+            if chunk is None:
+                return
+            yield chunk
+            number += 1
+
+    def retry(self, queue_ids: Iterable[str], now: datetime) -> int:
+        """As `Store.retry`."""
+        return self._each(
+            queue_ids,
+            "retried by the operator",
+            "UPDATE recipient SET due_at = ? WHERE message = ? AND state = 'queued' "
+            "AND held = 0",
+            now.timestamp(),
+        )
+
+    def hold(self, queue_ids: Iterable[str]) -> int:
+        """As `Store.hold`."""
+        return self._set_held(queue_ids, "held by the operator", held=True)
+
+    def release_held(self, queue_ids: Iterable[str], now: datetime) -> int:
+        """As `Store.release_held`."""
+        queue_ids = list(queue_ids)
+        changed = self._set_held(queue_ids, "released by the operator", held=False)
+        self.retry(queue_ids, now)
+        return changed
+
+    def _set_held(self, queue_ids: Iterable[str], what: str, *, held: bool) -> int:
+        queue_ids = list(queue_ids)
+        with translated(), writing(self._connection, self._lock):
+            for queue_id in queue_ids:
+                self._connection.execute(
+                    "UPDATE message SET held = ? WHERE id = ?",
+                    (held, number_of(queue_id)),
+                )
+        return self._each(
+            queue_ids, what, "UPDATE recipient SET held = ? WHERE message = ?", held
+        )
+
+    def _each(
+        self, queue_ids: Iterable[str], what: str, statement: str, value: object
+    ) -> int:
+        changed = 0
+        now = datetime.now(UTC).timestamp()
+        with translated(), writing(self._connection, self._lock):
+            for queue_id in queue_ids:
+                identity = number_of(queue_id)
+                if self._connection.execute(statement, (value, identity)).rowcount:
+                    changed += 1
+                    tell(self._connection, identity, now, what)
+        return changed
+
+    def remove(self, queue_ids: Iterable[str]) -> int:
+        """As `Store.remove`."""
+        changed = 0
+        with translated(), writing(self._connection, self._lock):
+            for queue_id in queue_ids:
+                identity = number_of(queue_id)
+                leased = self._connection.execute(
+                    "SELECT 1 FROM recipient WHERE message = ? AND lease IS NOT NULL",
+                    (identity,),
+                ).fetchone()
+                changed += self._connection.execute(
+                    "UPDATE message SET removed = 1 WHERE id = ?", (identity,)
+                ).rowcount
+                self._connection.execute(
+                    "UPDATE recipient SET held = 1 WHERE message = ?", (identity,)
+                )
+                if leased is None:
+                    delete(self._connection, identity)
+        return changed
+
+    def standing(self) -> Standing:
+        """As `Store.standing`."""
+        with translated():
+            return read_standing(self._connection)
+
+
+def read_header(connection: sqlite3.Connection, queue_id: str) -> bytes:
+    """A message's header section.
+
+    Raises:
+        LookupError: there is no such message (any more).
+    """
+    row = connection.execute(
+        "SELECT header FROM message WHERE id = ?", (number_of(queue_id),)
+    ).fetchone()
+    if row is None:
+        raise LookupError(queue_id)
+    return bytes(row[0])
+
+
+def read_chunk(
+    connection: sqlite3.Connection, queue_id: str, number: int
+) -> bytes | None:
+    """A chunk of a message's body, the tail after the others; None past it.
+
+    Raises:
+        LookupError: there is no such message (any more).
+    """
+    identity = number_of(queue_id)
+    row = connection.execute(
+        "SELECT chunks FROM message WHERE id = ?", (identity,)
+    ).fetchone()
+    if row is None:
+        raise LookupError(queue_id)
+    if number > row[0]:
+        return None
+    if number == row[0]:
+        statement = "SELECT tail FROM message WHERE id = ?"
+        return bytes(connection.execute(statement, (identity,)).fetchone()[0])
+    row = connection.execute(
+        "SELECT octets FROM chunk WHERE message = ? AND number = ?", (identity, number)
+    ).fetchone()
+    if row is None:
+        raise LookupError(queue_id)
+    return bytes(row[0])
+
+
+def read_standing(connection: sqlite3.Connection) -> Standing:
+    """The queue in figures."""
+    messages, held, octets, oldest = connection.execute(
+        "SELECT count(*), total(held), total(body_size), min(accepted_at) "
+        "FROM message WHERE removed = 0"
+    ).fetchone()
+    (recipients,) = connection.execute(
+        "SELECT count(*) FROM recipient WHERE state = 'queued'"
+    ).fetchone()
+    return Standing(
+        messages=messages,
+        recipients=recipients,
+        held=int(held),
+        octets=int(octets),
+        oldest_accepted_at=None if oldest is None else read_moment(oldest),
+    )
+
+
+def _condition(wanted: Wanted) -> tuple[str, list[object]]:
+    parts: list[str] = []
+    values: list[object] = []
+
+    def also(part: str, *more: object) -> None:
+        parts.append(part)
+        values.extend(more)
+
+    if wanted.queue_ids:
+        numbers: list[int] = []
+        for queue_id in wanted.queue_ids:
+            try:
+                numbers.append(number_of(queue_id))
+            except LookupError:
+                continue  # what is no queue id names no message
+        also(f"id IN ({', '.join('?' * len(numbers))})", *numbers)
+    if wanted.sender:
+        also(
+            "(lower(reverse_path) = lower(?) OR lower(submitter) = lower(?))",
+            wanted.sender,
+            wanted.sender,
+        )
+    below = "EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND {})"
+    if wanted.recipient:
+        also(below.format("lower(address) = lower(?)"), wanted.recipient)
+    if wanted.domain:
+        also(below.format("domain = lower(?)"), wanted.domain)
+    if wanted.older_than is not None:
+        then = datetime.now(UTC) - wanted.older_than
+        also("accepted_at <= ?", then.timestamp())
+    if wanted.held is not None:
+        also("held = ?", wanted.held)
+    return " AND ".join(parts) or "1", values

@@ -1,0 +1,293 @@
+"""What is done inside a transaction: plain functions of a connection."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from sqlite3 import Connection
+from typing import Final
+
+from submitd.mail.envelope import ForwardPath
+from submitd.spool.rows import (
+    MESSAGE_COLUMNS,
+    RECIPIENT_COLUMNS,
+    envelope_text,
+    fresh_spooled,
+    number_of,
+    read_recipient,
+    read_spooled,
+    wishes_text,
+)
+from submitd.spool.store import NewMessage, Recipient, Report, Result, Spooled, State
+
+_STORY: Final = 100
+"""Happenings kept of one message: the newest."""
+
+_CLAIMABLE: Final = "state = 'queued' AND lease IS NULL AND held = 0"
+
+
+class Incomplete(Exception):
+    """Chunks of the upload are missing: the message must not be acknowledged."""
+
+
+def insert_chunk(
+    connection: Connection, message: int, number: int, octets: bytes, owner: str
+) -> None:
+    """One chunk of an upload; the first one enters the upload itself."""
+    if number == 0:
+        connection.execute("INSERT INTO intake VALUES (?, ?)", (message, owner))
+    connection.execute("INSERT INTO chunk VALUES (?, ?, ?)", (message, number, octets))
+
+
+def drop_intake(connection: Connection, message: int) -> None:
+    """An upload that will not be finished."""
+    connection.execute("DELETE FROM chunk WHERE message = ?", (message,))
+    connection.execute("DELETE FROM intake WHERE message = ?", (message,))
+
+
+def insert_message(
+    connection: Connection,
+    message: NewMessage,
+    tail: bytes,
+    chunks: int,
+    chunk_octets: int,
+    owner: str,
+) -> None:
+    """The accepting statement.
+
+    Raises:
+        Incomplete: not all chunks are there, in full.
+    """
+    identity = number_of(message.queue_id)
+    if chunks:
+        found, octets = connection.execute(
+            "SELECT count(*), sum(length(octets)) FROM chunk WHERE message = ?",
+            (identity,),
+        ).fetchone()
+        if (found, octets) != (chunks, chunk_octets):
+            raise Incomplete(f"{found} of {chunks} chunks are there")
+        connection.execute("DELETE FROM intake WHERE message = ?", (identity,))
+    envelope = message.envelope
+    at = envelope.accepted_at.timestamp()
+    connection.execute(
+        "INSERT INTO message (id, queue_id, accepted_at, reverse_path, envelope, "
+        "submitter, session, eight_bit, smtputf8, held, chunks, body_size, header, "
+        "tail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            identity,
+            message.queue_id,
+            at,
+            None if envelope.reverse_path is None else str(envelope.reverse_path),
+            envelope_text(envelope),
+            message.submitter,
+            message.session,
+            message.needs.eight_bit,
+            message.needs.smtputf8,
+            message.held,
+            chunks,
+            chunk_octets + len(tail),
+            message.header,
+            tail,
+        ),
+    )
+    lease = None if message.held else owner
+    connection.executemany(
+        "INSERT INTO recipient (message, number, address, domain, wishes, state, "
+        "held, due_at, lease) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?)",
+        [
+            (
+                identity,
+                number,
+                str(path.mailbox),
+                path.mailbox.domain,
+                wishes_text(path),
+                message.held,
+                at,
+                lease,
+            )
+            for number, path in enumerate(envelope.forward_paths)
+        ],
+    )
+
+
+def claim(
+    connection: Connection, now: datetime, limit: int, owner: str
+) -> list[Spooled]:
+    """Lease due recipients to ``owner``, the longest due first."""
+    moment = now.timestamp()
+    # A message with many due recipients takes many of these rows; what does
+    # not fit this time is claimed next time.
+    due = connection.execute(
+        f"SELECT message FROM recipient WHERE {_CLAIMABLE} AND due_at <= ? "  # noqa: S608
+        "ORDER BY due_at LIMIT ?",
+        (moment, limit),
+    ).fetchall()
+    claimed: list[Spooled] = []
+    for identity in dict.fromkeys(message for (message,) in due):
+        # Only what is claimed now: others may be leased to us, and under way.
+        mine = {
+            number
+            for (number,) in connection.execute(
+                f"UPDATE recipient SET lease = ? WHERE message = ? "  # noqa: S608
+                f"AND {_CLAIMABLE} AND due_at <= ? RETURNING number",
+                (owner, identity, moment),
+            ).fetchall()
+        }
+        everyone = [
+            read_recipient(row)
+            for row in connection.execute(
+                f"SELECT {RECIPIENT_COLUMNS} FROM recipient WHERE message = ? "  # noqa: S608
+                "ORDER BY number",
+                (identity,),
+            )
+        ]
+        claimed.append(_spooled(connection, identity, everyone, mine))
+    return claimed
+
+
+def _spooled(
+    connection: Connection, identity: int, everyone: list[Recipient], mine: set[int]
+) -> Spooled:
+    row = connection.execute(
+        f"SELECT {MESSAGE_COLUMNS} FROM message WHERE id = ?",  # noqa: S608
+        (identity,),
+    ).fetchone()
+    paths: tuple[ForwardPath, ...] = tuple(one.forward_path for one in everyone)
+    return read_spooled(
+        row, tuple(one for one in everyone if one.number in mine), paths
+    )
+
+
+def record(
+    connection: Connection,
+    queue_id: str,
+    results: Sequence[Result],
+    reports: Sequence[Report],
+    owner: str,
+) -> list[Spooled]:
+    """Outcomes of an attempt, and the reports that they cause."""
+    identity = number_of(queue_id)
+    row = connection.execute(
+        "SELECT removed, chunks FROM message WHERE id = ?", (identity,)
+    ).fetchone()
+    if row is None:
+        return []  # an operator removed it; nobody waits for a report
+    removed, chunks = row
+    settled = sum(one.state is not State.QUEUED for one in results)
+    (waiting,) = connection.execute(
+        "SELECT count(*) FROM recipient WHERE message = ? AND state = 'queued'",
+        (identity,),
+    ).fetchone()
+    if settled == waiting:
+        delete(connection, identity, chunks=bool(chunks))
+    else:
+        _update(connection, identity, results)
+    if removed:
+        _delete_unleased(connection, identity)
+        return []  # its operator did not want it to be heard of again
+    entered: list[Spooled] = []
+    for report in reports:
+        insert_message(connection, report.message, report.body, 0, 0, owner)
+        entered.append(fresh_spooled(report.message, len(report.body), (report.body,)))
+    return entered
+
+
+def _update(connection: Connection, identity: int, results: Sequence[Result]) -> None:
+    moment = max(one.at.timestamp() for one in results)
+    connection.executemany(
+        "UPDATE recipient SET state = ?, due_at = ?, lease = NULL, "
+        "attempts = attempts + 1, delay_reported = max(delay_reported, ?), "
+        "status = ?, diagnostic = ?, host = ?, last_attempt_at = ? "
+        "WHERE message = ? AND number = ?",
+        [
+            (
+                one.state.value,
+                one.due_at.timestamp(),
+                one.delay_reported,
+                str(one.status),
+                one.diagnostic,
+                one.host,
+                one.at.timestamp(),
+                identity,
+                one.number,
+            )
+            for one in results
+        ],
+    )
+    for one in results:
+        host = f"{one.host}: " if one.host else ""
+        tell(
+            connection,
+            identity,
+            moment,
+            f"recipient {one.number} {one.state.value}: {host}{one.diagnostic}",
+        )
+
+
+def tell(connection: Connection, identity: int, at: float, what: str) -> None:
+    """Add a line to a message's story, which keeps the newest ones."""
+    connection.execute(
+        "INSERT INTO event (message, at, what) VALUES (?, ?, ?)",
+        (identity, at, what[:1000]),
+    )
+    connection.execute(
+        "DELETE FROM event WHERE rowid IN (SELECT rowid FROM event "
+        "WHERE message = ? ORDER BY rowid DESC LIMIT -1 OFFSET ?)",
+        (identity, _STORY),
+    )
+
+
+def delete(connection: Connection, identity: int, *, chunks: bool = True) -> None:
+    """A message and all that belongs to it."""
+    if chunks:
+        connection.execute("DELETE FROM chunk WHERE message = ?", (identity,))
+    connection.execute("DELETE FROM recipient WHERE message = ?", (identity,))
+    connection.execute("DELETE FROM event WHERE message = ?", (identity,))
+    connection.execute("DELETE FROM message WHERE id = ?", (identity,))
+
+
+def _delete_unleased(connection: Connection, identity: int) -> None:
+    leased = connection.execute(
+        "SELECT 1 FROM recipient WHERE message = ? AND lease IS NOT NULL",
+        (identity,),
+    ).fetchone()
+    if leased is None:
+        delete(connection, identity)
+
+
+def release(
+    connection: Connection, queue_id: str, numbers: Sequence[int], owner: str
+) -> None:
+    """Claimed recipients go back, due as before."""
+    identity = number_of(queue_id)
+    connection.executemany(
+        "UPDATE recipient SET lease = NULL WHERE message = ? AND number = ? "
+        "AND lease = ?",
+        [(identity, number, owner) for number in numbers],
+    )
+    sweep_removed(connection)
+
+
+def release_owner(connection: Connection, owner: str | None) -> int:
+    """A dead owner's leases and uploads; None: everybody's. Gives the leases."""
+    which = () if owner is None else (owner,)
+    leased = "lease = ?" if which else "lease IS NOT NULL"
+    begun = "owner = ?" if which else "1"
+    freed = connection.execute(
+        f"UPDATE recipient SET lease = NULL WHERE {leased}",  # noqa: S608
+        which,
+    ).rowcount
+    orphans = connection.execute(
+        f"SELECT message FROM intake WHERE {begun}",  # noqa: S608
+        which,
+    ).fetchall()
+    for (identity,) in orphans:
+        drop_intake(connection, identity)
+    sweep_removed(connection)
+    return freed
+
+
+def sweep_removed(connection: Connection) -> None:
+    """What an operator removed while an attempt was under way, and is free now."""
+    for (identity,) in connection.execute(
+        "SELECT id FROM message WHERE removed = 1"
+    ).fetchall():
+        _delete_unleased(connection, identity)
