@@ -12,6 +12,9 @@ UV := uv==0.13.9
 OURS := submitd twisted/plugins tests scripts setup.py $(wildcard demo bench)
 COVERAGE := --cov --cov-report=term:skip-covered --cov-report=json:build/coverage.json
 
+# Whom `make bench` measures.
+PEERS := postfix submitd
+
 .PHONY: help run test check integration oldest bench talk docs lock venv clean \
         format lint types stale peers
 
@@ -38,7 +41,7 @@ oldest:  ## the tests on the lowest versions that setup.py admits
 	build/oldest/bin/pytest tests/unit $(wildcard tests/protocol tests/property)
 
 bench: .venv/runtime  ## the benchmark beside its peers, in one run
-	$(MAKE) -C bench
+	BENCH_BIN=$(CURDIR)/build/bench bench/run.sh -o build/bench/figures.jsonl $(PEERS)
 
 talk: .venv/runtime  ## a session on a terminal, without a network
 	@$(BIN)/python scripts/talk.py
