@@ -167,6 +167,7 @@ class ServerSession(Conversation):
             self._begin_again()
 
     def _wind_up(self) -> None:
+        self.phase = Phase.COMMAND
         if self._transaction is not None:
             # What had been accepted for it is dropped with it.
             self._events.clear()

@@ -1,0 +1,184 @@
+"""A server session without a carrier, and someone to answer its questions."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from submitd.mail.status import EnhancedCode
+from submitd.sasl.login import Login
+from submitd.sasl.plain import Plain
+from submitd.smtp import extension
+from submitd.smtp.event import (
+    ContentArrived,
+    ContentEnded,
+    ContentOffered,
+    Event,
+    PasswordOffered,
+    RecipientOffered,
+    SenderOffered,
+    TlsWanted,
+    TransactionAborted,
+)
+from submitd.smtp.framing import LineEnds
+from submitd.smtp.reply import Reply
+from submitd.smtp.server import ServerSession, SessionLimits, TlsManner
+
+HOSTNAME: Final = "submit.example.org"
+
+
+def reply(code: int, subject: int, detail: int, text: str) -> Reply:
+    return Reply(code, EnhancedCode(code // 100, subject, detail), text)
+
+
+LOGGED_IN: Final = reply(235, 7, 0, "Logged in")
+LOG_IN_REFUSED: Final = reply(535, 7, 8, "User name or password not accepted")
+CANNOT_TELL: Final = reply(454, 7, 0, "Cannot check passwords now")
+SENDER_OK: Final = reply(250, 1, 0, "Sender accepted")
+RECIPIENT_OK: Final = reply(250, 1, 5, "Recipient accepted")
+SEND_IT: Final = Reply(354, None, "Send it")
+QUEUED: Final = reply(250, 0, 0, "Queued")
+
+
+class StandInDesk:
+    """Answers as a desk would: by what the question holds, and always at once.
+
+    alice's password is ``secret``; what is named ``…@refused.example`` is
+    refused, ``…@full.example`` not now, ``…@closing.example`` with 421. A
+    recipient at ``nodata.example`` makes the content unwelcome, and content
+    that holds the word ``refuseme`` is refused in the end.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.accepted: list[bytes] = []
+        self.is_open = False
+        self._content = b""
+
+    def answer(self, event: Event) -> Reply | None:
+        self.events.append(event)
+        match event:
+            case PasswordOffered():
+                return self._log_in(event)
+            case SenderOffered():
+                return self._begin(event)
+            case RecipientOffered(forward_path):
+                assert self.is_open
+                return _by_domain(forward_path.mailbox.domain, RECIPIENT_OK)
+            case ContentOffered(forward_paths=forward_paths):
+                assert self.is_open
+                if any(one.mailbox.domain == "nodata.example" for one in forward_paths):
+                    return reply(451, 3, 0, "No content now")
+                return SEND_IT
+            case ContentArrived(octets):
+                assert self.is_open
+                assert octets, "an event about nothing"
+                self._content += octets
+            case ContentEnded():
+                return self._finish()
+            case TransactionAborted():
+                assert self.is_open, "nothing to abort"
+                self.is_open = False
+        return None
+
+    def _begin(self, offered: SenderOffered) -> Reply:
+        assert not self.is_open, "a transaction within another"
+        reverse_path = offered.reverse_path
+        verdict = _by_domain(reverse_path.domain if reverse_path else "", SENDER_OK)
+        self.is_open = verdict.is_positive
+        self._content = b""
+        return verdict
+
+    def _finish(self) -> Reply:
+        assert self.is_open
+        if b"refuseme" in self._content:
+            return reply(550, 7, 1, "Not this content")
+        self.is_open = False
+        self.accepted.append(self._content)
+        return QUEUED
+
+    def _log_in(self, offered: PasswordOffered) -> Reply:
+        if offered.authcid == "nobody-knows":
+            return CANNOT_TELL
+        proved = (offered.authcid, offered.password) == ("alice", "secret")
+        return LOGGED_IN if proved else LOG_IN_REFUSED
+
+
+def _by_domain(domain: str, verdict: Reply) -> Reply:
+    return {
+        "refused.example": reply(550, 7, 1, "Refused"),
+        "full.example": reply(452, 3, 1, "Not now"),
+        "closing.example": reply(421, 3, 2, "Shutting down"),
+    }.get(domain, verdict)
+
+
+def make_session(settings: Mapping[str, str]) -> ServerSession:
+    """A session as a dialogue's settings want it."""
+    manner = TlsManner[settings.get("listener", "implicit").upper()]
+    numbers = {
+        name: int(settings[name])
+        for name in ("recipients", "line", "bad_commands", "failed_log_ins")
+        if name in settings
+    }
+    if "message_size" in settings:
+        size = settings["message_size"]
+        numbers |= {"message_size": None if size == "off" else int(size)}  # type: ignore[dict-item]
+    return ServerSession(
+        HOSTNAME,
+        manner,
+        SessionLimits(**numbers),
+        () if settings.get("extensions") == "none" else extension.OPTIONAL,
+        (Plain(), Login()),
+        LineEnds[settings.get("line_ends", "strict").upper()],
+    )
+
+
+class SessionPeer:
+    """A session and its desk, for a dialogue to talk to."""
+
+    def __init__(self, session: ServerSession, cut: int = 1 << 30) -> None:
+        """``cut``: at most so many octets arrive at once."""
+        self.session = session
+        self.desk = StandInDesk()
+        self._cut = cut
+        self._said = b""
+        self._tls_wanted = False
+        session.greet()
+        self._pump()
+
+    def log_in(self) -> None:
+        """Say EHLO, log in as alice, and forget what was said."""
+        self.send(b"EHLO client.example.org\r\nAUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n")
+        assert self._said.endswith(LOGGED_IN.encode())
+        self._said = b""
+        self.desk.events.clear()
+
+    @property
+    def said(self) -> bytes:
+        return self._said
+
+    @property
+    def is_closed(self) -> bool:
+        return self.session.is_closing
+
+    @property
+    def accepted(self) -> list[bytes]:
+        return self.desk.accepted
+
+    def send(self, octets: bytes) -> None:
+        for start in range(0, len(octets), self._cut):
+            self.session.receive_data(octets[start : start + self._cut])
+            self._pump()
+
+    def start_tls(self) -> None:
+        assert self._tls_wanted, "the session did not ask for TLS"
+        self._tls_wanted = False
+
+    def leave(self) -> None:
+        self.session.connection_lost()
+        self._pump()
+
+    def _pump(self) -> None:
+        session = self.session
+        while (event := session.next_event()) is not None:
+            self._tls_wanted = self._tls_wanted or isinstance(event, TlsWanted)
+            session.answer(self.desk.answer(event))
+        self._said += session.data_to_send()
