@@ -1,0 +1,1 @@
+"""Answers about names, and what to make of MX records."""
