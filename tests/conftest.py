@@ -1,10 +1,14 @@
-"""What holds for all tests: peers by name, and nothing skipped in CI."""
+"""What holds for all tests: peers by name, an end to waiting, no skip in CI."""
 
 import os
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Final, cast
 
+import greenlet
 import pytest
+import pytest_timeout
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from scripts.peers import read_peers
 
@@ -33,6 +37,39 @@ def peer() -> Callable[[str], Path]:
         return path
 
     return path_of
+
+
+_PATIENCE: Final = pytest.StashKey[IDelayedCall]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(
+    item: pytest.Item, settings: pytest_timeout.Settings
+) -> Generator[None, object, object]:
+    """End a test that waits in the reactor, too.
+
+    pytest-timeout raises in whatever runs when the time is over. Where that is
+    the reactor, it logs the exception and waits on, for ever.
+    """
+    from twisted.internet import reactor
+
+    clock = cast("IReactorTime", reactor)
+    test = greenlet.getcurrent()
+
+    def give_up() -> None:
+        test.throw(pytest.fail.Exception(f"waited {settings.timeout:g} s in vain"))
+
+    # Before pytest-timeout's own alarm, which is for tests that block.
+    item.stash[_PATIENCE] = clock.callLater(settings.timeout * 0.9, give_up)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_cancel_timer(item: pytest.Item) -> Generator[None, object, object]:
+    patience = item.stash.get(_PATIENCE, None)
+    if patience is not None and patience.active():
+        patience.cancel()
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,4 @@
-"""A skipped test proves nothing; at a desk it says so, in CI it fails."""
+"""What tests/conftest.py promises of every test."""
 
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,27 @@ def test_by_peer(): pass
 @pytest.mark.xfail(strict=True, reason="known")
 def test_known(): assert False
 """
+WAITING: Final = """
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+@pytest.mark.timeout(0.5)
+@pytest_twisted.ensureDeferred
+async def test_that_waits_for_ever():
+    await Deferred()
+
+@pytest.mark.timeout(0.5)
+def test_that_never_gives_way():
+    while True:
+        pass
+
+@pytest_twisted.ensureDeferred
+async def test_after_these():
+    await deferLater(reactor, 0, lambda: None)
+"""
 MODULE: Final = "import pytest\npytest.importorskip('nobody_has_it')\n"
 
 
@@ -38,12 +59,11 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
             "def read_peers(): return {'nobody-has-it': Absent}\n",
         )
     )
-    pytester.makepyfile(test_skipped=SKIPPED, test_module=MODULE)
     return pytester
 
 
 def outcomes(project: pytest.Pytester) -> dict[str, int]:
-    quiet = ("-p", "no:twisted", "--continue-on-collection-errors", "-W", "ignore")
+    quiet = ("--continue-on-collection-errors", "-W", "ignore")
     found = project.runpytest_subprocess(*quiet).parseoutcomes()
     return {name: number for name, number in found.items() if "warning" not in name}
 
@@ -52,6 +72,7 @@ def test_at_a_desk_a_skip_is_a_skip(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CI", raising=False)
+    project.makepyfile(test_skipped=SKIPPED, test_module=MODULE)
 
     assert outcomes(project) == {"skipped": 4, "xfailed": 1}
 
@@ -61,5 +82,13 @@ def test_in_ci_a_skip_is_a_failure(
 ) -> None:
     """Of a test, and of a whole module; what is known to fail stays that."""
     monkeypatch.setenv("CI", "true")
+    project.makepyfile(test_skipped=SKIPPED, test_module=MODULE)
 
     assert outcomes(project) == {"failed": 1, "errors": 3, "xfailed": 1}
+
+
+def test_a_test_that_hangs_ends_alone(project: pytest.Pytester) -> None:
+    """Be it in the reactor or not; the next one finds the reactor in order."""
+    project.makepyfile(test_waiting=WAITING)
+
+    assert outcomes(project) == {"failed": 2, "passed": 1}
