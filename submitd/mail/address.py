@@ -61,8 +61,6 @@ def parse_domain(text: str) -> str:
             raise BadAddress("not an internationalized domain name") from problem
     if _DOMAIN.fullmatch(ascii_form) is None:
         raise BadAddress("not a domain name")
-    if len(ascii_form) > MAX_DOMAIN:
-        raise BadAddress("the domain name is too long")
     if ascii_form[ascii_form.rfind(".") + 1 :].isdigit():
         # No top-level domain is a number (RFC 3696 section 2).
         raise BadAddress("an IP address needs square brackets")
