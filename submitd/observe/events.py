@@ -103,3 +103,16 @@ FROM_REWRITTEN: Final = LogEvent(
 SPOOL_UNAVAILABLE: Final = LogEvent(
     "spool-unavailable", Level.ERROR, "the spool cannot be written"
 )
+
+# Log-in's sources
+TABLE_LOADED: Final = LogEvent("table-loaded", Level.INFO, "file read")
+TABLE_REFUSED: Final = LogEvent(
+    "table-refused", Level.ERROR, "file not usable; what was read before stays in use"
+)
+DIRECTORY_DOWN: Final = LogEvent(
+    "directory-down", Level.WARN, "directory server does not serve"
+)
+DIRECTORY_ODD: Final = LogEvent(
+    "directory-odd", Level.WARN, "the directory holds something unusable"
+)
+ACCOUNT_LOCKED: Final = LogEvent("account-locked", Level.WARN, "locked account")

@@ -11,7 +11,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from twisted.logger import ILogObserver, LogEvent as TwistedEvent, formatEvent
+from twisted.logger import ILogObserver, formatEvent
+from twisted.logger import LogEvent as TwistedEvent
 from zope.interface import implementer
 
 from submitd.observe.events import BUG, LIBRARY, LOG_LINES_LOST, Level, LogEvent

@@ -8,7 +8,8 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from submitd.auth.portal import DirectoryUnavailable, LoginPortal, TooManyFailures
+from submitd.auth.errors import DirectoryUnavailable, TooManyFailures
+from submitd.auth.portal import LoginPortal
 from submitd.auth.submitter import Submitter
 from submitd.mail.address import Mailbox
 from submitd.mail.status import EnhancedCode

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Awaitable
-from ipaddress import IPv6Address, ip_address
 from typing import Protocol
+
+from submitd.mail.network import counted_as
 
 
 class ConnectionCounts(Protocol):
@@ -17,16 +18,6 @@ class ConnectionCounts(Protocol):
 
     def closed(self, address: str) -> None:
         """Count one less: once for each `opened` that was not refused."""
-
-
-def counted_as(address: str) -> str:
-    """Whose connection it is: an IPv6 host may pick any address of its /64."""
-    parsed = ip_address(address.partition("%")[0])
-    if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(IPv6Address(int(parsed) >> 64 << 64)) + "/64"
-    return str(parsed)
 
 
 class LocalCounts:

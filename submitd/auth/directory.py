@@ -1,0 +1,134 @@
+"""People in the directory: found, locked or not."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from attrs import frozen
+
+from submitd.auth.errors import DirectoryUnavailable
+from submitd.auth.ldap import SCOPE_BASE, Directory, Entry, Filter
+
+_LOCK_ATTRIBUTES: Final = ("userPassword", "accountStatus", "shadowExpire")
+_RETIREMENT: Final = timedelta(days=186)
+"""userdir-ldap lets a retiring account work for six months."""
+
+
+@frozen(kw_only=True)
+class PeopleRules:
+    """Where people are and what their entries mean."""
+
+    base: str
+    person: Filter
+    uid_attribute: str
+    login_domains: frozenset[str]
+    lock: Filter | None
+    honour_locks: bool
+    attributes: tuple[str, ...]
+    """Further attributes that somebody will ask of an entry."""
+
+
+class People:
+    """Finds the entry of a login."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        rules: PeopleRules,
+        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+    ) -> None:
+        self.directory = directory
+        self.rules = rules
+        self._today = today
+
+    async def find(self, login: str) -> Entry | None:
+        """The person's entry; None: there is none.
+
+        Raises:
+            DirectoryUnavailable: cannot tell; also where several match.
+        """
+        rules = self.rules
+        if not (name := stripped(login, rules.login_domains)):
+            return None
+        found = await self.directory.search(
+            rules.base,
+            rules.person.fill({"login": name}),
+            (rules.uid_attribute, *_LOCK_ATTRIBUTES, *rules.attributes),
+            most=2,
+        )
+        if len(found) > 1:
+            raise DirectoryUnavailable(f"several entries match {name!r}")
+        return found[0] if found else None
+
+    def uid(self, entry: Entry, login: str) -> str:
+        """The directory's own spelling of the login.
+
+        Raises:
+            DirectoryUnavailable: the entry has no such attribute.
+        """
+        values = entry.values(self.rules.uid_attribute)
+        if not values:
+            raise DirectoryUnavailable(
+                f"{entry.dn} has no {self.rules.uid_attribute} that we may read"
+            )
+        name = stripped(login, self.rules.login_domains).casefold()
+        return next((one for one in values if one.casefold() == name), values[0])
+
+    async def lock_of(self, entry: Entry) -> str:
+        """Why the account is locked; empty: it is not.
+
+        Raises:
+            DirectoryUnavailable: cannot tell.
+        """
+        rules = self.rules
+        if rules.honour_locks and (reason := lock_in(entry, self._today())):
+            return reason
+        if rules.lock is not None:
+            locked = await self.directory.search(
+                entry.dn, rules.lock.fill({}), ("1.1",), scope=SCOPE_BASE, most=1
+            )
+            if locked:
+                return "it matches the lock filter"
+        return ""
+
+
+def stripped(login: str, domains: frozenset[str]) -> str:
+    """The login without a domain that is ours."""
+    name, at, domain = login.strip().rpartition("@")
+    return name if at and domain.lower() in domains else login.strip()
+
+
+def lock_in(entry: Entry, today: date) -> str:
+    """The lock that an entry's own attributes show; empty: none."""
+    for value in entry.values("userPassword"):
+        bare = value[7:] if value[:7].upper() == "{CRYPT}" else value
+        if bare.startswith(("!", "*")):
+            return "userPassword is locked"
+    for value in entry.values("accountStatus"):
+        if _is_inactive(value, today):
+            return f"accountStatus is {value.split()[0]}"
+    for value in entry.values("shadowExpire"):
+        if _has_expired(value, today):
+            return "shadowExpire has passed"
+    return ""
+
+
+def _is_inactive(status: str, today: date) -> bool:
+    words: Sequence[str] = status.lower().split()
+    if not words or words[0] == "active":
+        return False
+    if words[0] != "retiring":
+        return True
+    try:
+        since = date.fromisoformat(words[1])
+    except (IndexError, ValueError):
+        return False
+    return today - since > _RETIREMENT
+
+
+def _has_expired(days: str, today: date) -> bool:
+    try:
+        number = int(days)
+    except ValueError:
+        return False
+    return 0 <= number <= (today - date(1970, 1, 1)).days

@@ -1,0 +1,417 @@
+"""Connections to the directory: fail-over, time-outs, names verified.
+
+What ldaptor leaves to its users is done here: time-outs for everything,
+reconnection, one bind in flight on a connection of its own, and TLS that
+checks the server's name.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from attrs import frozen
+from ldaptor.protocols import pureldap
+from ldaptor.protocols.ldap import ldapfilter
+from ldaptor.protocols.ldap.ldapclient import LDAPClient
+from ldaptor.protocols.ldap.ldaperrors import LDAPException, LDAPInvalidCredentials
+from ldaptor.protocols.ldap.ldapsyntax import LDAPEntry
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.ssl import (
+    Certificate,
+    optionsForClientTLS,
+    platformTrust,
+    trustRootFromCertificates,
+)
+
+from submitd.auth.errors import DirectoryUnavailable
+from submitd.observe.events import DIRECTORY_DOWN, Events
+
+T = TypeVar("T")
+
+_DOWN: Final = 15.0
+"""Seconds for which a server that failed is asked last."""
+
+_MOST_WAITING: Final = 500
+_PEM_END: Final = b"-----END CERTIFICATE-----"
+
+SCOPE_BASE: Final = pureldap.LDAP_SCOPE_baseObject
+SCOPE_TREE: Final = pureldap.LDAP_SCOPE_wholeSubtree
+
+
+@frozen
+class Server:
+    """One directory server."""
+
+    host: str
+    port: int
+    implicit_tls: bool
+
+    @classmethod
+    def parse(cls, url: str) -> "Server":
+        """From ldap:// or ldaps://. Raises ValueError."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("ldap", "ldaps") or not parts.hostname:
+            raise ValueError(f"{url} is no ldap:// or ldaps:// URL")
+        implicit = parts.scheme == "ldaps"
+        return cls(parts.hostname, parts.port or (636 if implicit else 389), implicit)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@frozen
+class Entry:
+    """An entry of the directory: its DN and the attributes asked for."""
+
+    dn: str
+    attributes: dict[str, tuple[str, ...]]
+    """By attribute name in lower case. What is not UTF-8 is left out."""
+
+    def values(self, attribute: str) -> tuple[str, ...]:
+        """All values of an attribute; none where it is not there."""
+        return self.attributes.get(attribute.lower(), ())
+
+
+class Filter:
+    """A filter with {places}, filled with objects and never with text."""
+
+    def __init__(self, template: str, places: Sequence[str]) -> None:
+        """Raises ValueError: it is no filter."""
+        self._marks = {place: f"xplacex{place}xplacex" for place in places}
+        text = template
+        for place, mark in self._marks.items():
+            text = text.replace("{" + place + "}", mark)
+        self._text = text
+        try:
+            self._marked()
+        except Exception as problem:
+            raise ValueError(f"{template} is no LDAP filter") from problem
+
+    def _marked(self) -> Any:  # noqa: ANN401
+        return ldapfilter.parseFilter(self._text)
+
+    def fill(self, values: dict[str, str]) -> Any:  # noqa: ANN401
+        """The filter with these values in their places."""
+        tree = self._marked()
+        marks = {
+            mark.encode(): values[place].encode() for place, mark in self._marks.items()
+        }
+        _fill(tree, marks)
+        return tree
+
+
+def _fill(node: Any, marks: dict[bytes, bytes]) -> None:  # noqa: ANN401
+    """Replace marks in every assertion value below ``node``."""
+    for name in ("assertionValue", "matchValue"):
+        if (found := getattr(node, name, None)) is not None:
+            found.value = _filled(found.value, marks)
+    for part in getattr(node, "substrings", None) or ():
+        part.value = _filled(part.value, marks)
+    for child in getattr(node, "data", None) or ():
+        _fill(child, marks)
+    if isinstance(node, pureldap.LDAPFilter_not):
+        _fill(node.value, marks)
+
+
+def _filled(value: Any, marks: dict[bytes, bytes]) -> bytes:  # noqa: ANN401
+    octets = value if isinstance(value, bytes) else str(value).encode()
+    for mark, replacement in marks.items():
+        octets = octets.replace(mark, replacement)
+    return octets
+
+
+class _Client(LDAPClient):  # type: ignore[misc]
+    """A client that knows whether it is still of use."""
+
+    def connectionLost(self, reason: Any = None) -> None:  # noqa: ANN401
+        super().connectionLost(reason)
+        self.connected = 0
+
+
+class DirectoryServers:
+    """Connections to the first server that serves."""
+
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401
+        servers: Sequence[Server],
+        *,
+        starttls: bool,
+        ca_file: Path | None,
+        time_out: float,
+        events: Events,
+    ) -> None:
+        """Blocks to read ``ca_file``. ``time_out``: seconds for one step.
+
+        Raises:
+            OSError, SSL.Error: the CA file cannot be read, or holds none.
+        """
+        self._reactor = reactor
+        self._servers = tuple(servers)
+        self._starttls = starttls
+        self.time_out = time_out
+        self._events = events
+        self._down_until: dict[Server, float] = {}
+        self._trust = platformTrust() if ca_file is None else _trust(ca_file)
+
+    async def connect(self) -> _Client:
+        """A fresh connection, under TLS as configured.
+
+        Raises:
+            DirectoryUnavailable: no server serves.
+        """
+        now = self._reactor.seconds()
+        trouble: list[str] = []
+        for server in sorted(
+            self._servers, key=lambda one: self._down_until.get(one, 0.0) > now
+        ):
+            try:
+                client = await self._connect(server)
+            except _FAULTS as problem:
+                trouble.append(f"{server}: {_words(problem)}")
+                self.mark_down(server, problem)
+                continue
+            self._down_until.pop(server, None)
+            client.server = server
+            return client
+        raise DirectoryUnavailable("; ".join(trouble))
+
+    def mark_down(self, server: Server, problem: BaseException) -> None:
+        """Ask it last for a while."""
+        self._down_until[server] = self._reactor.seconds() + _DOWN
+        self._events.emit(DIRECTORY_DOWN, server=str(server), reason=_words(problem))
+
+    async def _connect(self, server: Server) -> _Client:
+        host = server.host
+        options = optionsForClientTLS(host, trustRoot=self._trust)
+        endpoint: Any = HostnameEndpoint(
+            self._reactor, host, server.port, timeout=self.time_out
+        )
+        if server.implicit_tls:
+            endpoint = wrapClientTLS(options, endpoint)
+        connecting: Deferred[_Client] = connectProtocol(endpoint, _Client())
+        client = await connecting.addTimeout(self.time_out, self._reactor)
+        try:
+            if self._starttls and not server.implicit_tls:
+                upgrade: Deferred[Any] = client.startTLS(options)
+                await upgrade.addTimeout(self.time_out, self._reactor)
+        except _FAULTS:
+            client.transport.abortConnection()
+            raise
+        return client
+
+
+def _trust(ca_file: Path) -> Any:  # noqa: ANN401
+    blocks = ca_file.read_bytes().split(_PEM_END)[:-1]
+    return trustRootFromCertificates(
+        [Certificate.loadPEM(one + _PEM_END + b"\n") for one in blocks]
+    )
+
+
+_FAULTS: Final = (
+    TimedOut,
+    ConnectError,
+    ConnectionClosed,
+    OSError,
+    SSL.Error,
+    LDAPException,
+)
+
+
+def _words(problem: BaseException) -> str:
+    return f"{type(problem).__name__} {problem}".strip()[:200]
+
+
+class Directory:
+    """Searches on a shared connection; binds on connections of their own."""
+
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401
+        servers: DirectoryServers,
+        *,
+        bind_dn: str,
+        bind_password: str,
+        connections: int,
+    ) -> None:
+        """``bind_dn``: our own account; empty: anonymous."""
+        self._reactor = reactor
+        self._servers = servers
+        self._bind_dn = bind_dn
+        self._bind_password = bind_password
+        self._reader: Deferred[_Client] | None = None
+        self._idle: list[_Client] = []
+        self._turns = DeferredSemaphore(connections)
+        self._waiting = 0
+
+    async def search(
+        self,
+        base: str,
+        wanted: Any,  # noqa: ANN401
+        attributes: Sequence[str],
+        *,
+        scope: int = SCOPE_TREE,
+        most: int = 1000,
+    ) -> list[Entry]:
+        """The entries that match ``wanted``, a filled `Filter`.
+
+        Raises:
+            DirectoryUnavailable: cannot tell; also with more than ``most``.
+        """
+
+        def ask(client: _Client) -> Deferred[Any]:
+            return LDAPEntry(client, base).search(  # type: ignore[no-any-return]
+                filterObject=wanted,
+                attributes=tuple(attributes),
+                scope=scope,
+                sizeLimit=most + 1,
+            )
+
+        found = await self._reading(ask)
+        if len(found) > most:
+            raise DirectoryUnavailable(f"more than {most} entries match below {base}")
+        return [_entry(one) for one in found]
+
+    async def _reading(self, ask: Callable[[_Client], Deferred[Any]]) -> Any:  # noqa: ANN401
+        """On the shared connection; once more where that had gone stale."""
+        for attempt in (1, 2):
+            client = await self._shared()
+            try:
+                return await ask(client).addTimeout(
+                    self._servers.time_out, self._reactor
+                )
+            except _FAULTS as problem:
+                self._drop(client)
+                if attempt == 2 or isinstance(problem, TimedOut):
+                    self._servers.mark_down(client.server, problem)
+                if attempt == 2:
+                    raise DirectoryUnavailable(_words(problem)) from problem
+        raise AssertionError("two attempts return or raise")
+
+    async def _shared(self) -> _Client:
+        if self._reader is not None and self._reader.called:
+            client = await _peek(self._reader)
+            if client.connected:
+                return client
+            self._reader = None
+        if self._reader is not None:
+            # Somebody is connecting: all wait for the one connection.
+            return await _peek(self._reader)
+        self._reader = opening = Deferred.fromCoroutine(self._open_reader())
+        try:
+            return await _peek(opening)
+        except DirectoryUnavailable:
+            self._reader = None
+            raise
+
+    async def _open_reader(self) -> _Client:
+        client = await self._servers.connect()
+        if self._bind_dn:
+            try:
+                await client.bind(self._bind_dn, self._bind_password).addTimeout(
+                    self._servers.time_out, self._reactor
+                )
+            except _FAULTS as problem:
+                client.transport.abortConnection()
+                raise DirectoryUnavailable(
+                    f"cannot bind as {self._bind_dn}: {_words(problem)}"
+                ) from problem
+        return client
+
+    def _drop(self, client: _Client) -> None:
+        self._reader = None
+        client.connected = 0
+        if client.transport is not None:
+            client.transport.abortConnection()
+
+    async def bind(self, dn: str, password: str) -> bool:
+        """True where ``password`` is that of ``dn``; it must not be empty.
+
+        Raises:
+            DirectoryUnavailable: cannot tell.
+        """
+        if not password:
+            # RFC 4513 section 5.1.2: it would succeed without proving anything.
+            raise ValueError("a bind with an empty password proves nothing")
+        if self._waiting >= _MOST_WAITING:
+            raise DirectoryUnavailable("too many log-ins are waiting")
+        self._waiting += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            return await self._bind(dn, password)
+        finally:
+            self._turns.release()
+
+    async def _bind(self, dn: str, password: str) -> bool:
+        for attempt in (1, 2):
+            idle = [one for one in self._idle if one.connected]
+            client = idle.pop() if idle else await self._servers.connect()
+            self._idle = idle
+            try:
+                await client.bind(dn, password.encode()).addTimeout(
+                    self._servers.time_out, self._reactor
+                )
+            except LDAPInvalidCredentials:
+                self._idle.append(client)
+                return False
+            except _FAULTS as problem:
+                client.connected = 0
+                client.transport.abortConnection()
+                if isinstance(problem, TimedOut):
+                    self._servers.mark_down(client.server, problem)
+                if attempt == 2:
+                    raise DirectoryUnavailable(_words(problem)) from problem
+                continue
+            self._idle.append(client)
+            return True
+        raise AssertionError("two attempts return or raise")
+
+    def close(self) -> None:
+        """Close all connections."""
+        for client in self._idle:
+            client.transport.abortConnection()
+        self._idle = []
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.addCallbacks(
+                lambda client: client.transport.abortConnection(), lambda _: None
+            )
+
+
+async def _peek(shared: Deferred[T]) -> T:
+    """Wait for a Deferred that others wait for too."""
+    mine: Deferred[T] = Deferred()
+
+    def pass_on(result: T) -> T:
+        mine.callback(result)
+        return result
+
+    def pass_on_failure(failure: Any) -> None:  # noqa: ANN401
+        mine.errback(failure)
+
+    shared.addCallbacks(pass_on, pass_on_failure)
+    return await mine
+
+
+def _entry(found: Any) -> Entry:  # noqa: ANN401
+    attributes: dict[str, tuple[str, ...]] = {}
+    for name, values in found.items():
+        texts = []
+        for value in values:
+            try:
+                texts.append(
+                    (value if isinstance(value, bytes) else value.encode()).decode()
+                )
+            except UnicodeDecodeError:
+                continue  # no name, address or hash is anything but UTF-8
+        key = name.decode() if isinstance(name, bytes) else str(name)
+        attributes[key.lower()] = tuple(texts)
+    return Entry(found.dn.getText(), attributes)

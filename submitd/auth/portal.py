@@ -1,0 +1,215 @@
+"""The way in: throttle, cache, portal, and the submitter at the end."""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import Any, Final
+
+from attrs import frozen
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from submitd.auth.addresses import AddressRules
+from submitd.auth.checkers import StackedChecker
+from submitd.auth.directory import People, stripped
+from submitd.auth.errors import AccountLocked, DirectoryUnavailable, TooManyFailures
+from submitd.auth.submitter import ISubmitter, Permission, Submitter
+from submitd.auth.throttle import LoginCounts, fingerprint
+from submitd.observe.events import ACCOUNT_LOCKED, Events
+
+_MOST_CACHED: Final = 20_000
+
+
+@implementer(IRealm)
+class SubmitterRealm:
+    """A canonical login → `Submitter`."""
+
+    def __init__(self, people: People | None, rules: AddressRules) -> None:
+        self._people = people
+        self._rules = rules
+
+    def requestAvatar(
+        self,
+        avatarId: bytes | tuple[()],
+        mind: object,  # noqa: ARG002
+        *interfaces: object,
+    ) -> Deferred[Any]:
+        """As cred asks."""
+        if ISubmitter not in interfaces:
+            raise NotImplementedError("only submitters live here")
+        return Deferred.fromCoroutine(self._avatar(bytes(avatarId).decode()))
+
+    async def _avatar(self, login: str) -> tuple[Any, Submitter, Any]:
+        return ISubmitter, await self.submitter(login), lambda: None
+
+    async def submitter(self, login: str) -> Submitter:
+        """Who this login is and what is theirs. Raises DirectoryUnavailable."""
+        entry = None if self._people is None else await self._people.find(login)
+        return Submitter(login, await self._rules.permissions(login, entry))
+
+
+@frozen
+class Explanation:
+    """What ``submitctl whoami`` shows."""
+
+    login: str
+    entry: str
+    """DN of the person's entry; empty: the directory has none."""
+
+    lock: str
+    """Why the account is locked; empty: it is not."""
+
+    permissions: tuple[Permission, ...]
+
+
+class LoginPortal:
+    """Log in, or hear why not."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        checker: StackedChecker,
+        realm: SubmitterRealm,
+        counts: LoginCounts,
+        *,
+        people: People | None,
+        rules: AddressRules,
+        login_domains: frozenset[str],
+        cache: timedelta | None,
+        cache_failures: timedelta | None,
+        time_out: timedelta,
+        events: Events,
+    ) -> None:
+        """``time_out``: for one log-in in all; None: nothing is cached."""
+        self._clock = clock
+        self._portal = Portal(realm, [checker])
+        self._realm = realm
+        self._counts = counts
+        self._people = people
+        self._rules = rules
+        self._domains = login_domains
+        self._keep = cache.total_seconds() if cache else 0.0
+        self._keep_failures = cache_failures.total_seconds() if cache_failures else 0.0
+        self._time_out = time_out.total_seconds()
+        self._events = events
+        self._secret = secrets.token_bytes(32)
+        self._cache: OrderedDict[str, tuple[float, Submitter | None]] = OrderedDict()
+
+    async def login(
+        self, authcid: str, authzid: str, password: str, client: str
+    ) -> Submitter:
+        """The submitter that these credentials prove.
+
+        Raises:
+            UnauthorizedLogin: no (535); AccountLocked is one of these.
+            TooManyFailures: put off; nobody was asked (454).
+            DirectoryUnavailable: cannot tell (454).
+        """
+        account = stripped(authcid, self._domains).casefold()
+        mark = fingerprint(self._secret, authcid, password)
+        known = self._cached(mark)
+        if isinstance(known, Submitter):
+            return self._acting_as(known, authzid)
+        delay, refused = await _settled(self._counts.standing(client, account))
+        if refused:
+            raise TooManyFailures(account)
+        try:
+            if known is False:
+                raise UnauthorizedLogin("refused a moment ago")
+            submitter = await self._ask(authcid, password)
+        except UnauthorizedLogin as refusal:
+            if isinstance(refusal, AccountLocked):
+                self._events.emit(ACCOUNT_LOCKED, login=account, reason=str(refusal))
+            self._store(mark, None, self._keep_failures)
+            delay, _ = await _settled(self._counts.failed(client, account, mark))
+            await self._pause(delay)
+            raise
+        self._store(mark, submitter, self._keep)
+        self._counts.succeeded(client, account)
+        return self._acting_as(submitter, authzid)
+
+    async def trusted(self, login: str) -> Submitter:
+        """Who a trusted listener's submissions count as (cached).
+
+        Raises:
+            DirectoryUnavailable: cannot tell.
+        """
+        key = f"trusted {login}"
+        if isinstance(known := self._cached(key), Submitter):
+            return known
+        submitter = await self._realm.submitter(login)
+        self._store(key, submitter, self._keep)
+        return submitter
+
+    async def explain(self, login: str) -> Explanation:
+        """Who this is, and which rule and entry grants what.
+
+        Raises:
+            DirectoryUnavailable: cannot tell.
+        """
+        entry = None if self._people is None else await self._people.find(login)
+        name = stripped(login, self._domains)
+        lock = ""
+        if entry is not None and self._people is not None:
+            name = self._people.uid(entry, login)
+            lock = await self._people.lock_of(entry)
+        return Explanation(
+            name,
+            entry.dn if entry is not None else "",
+            lock,
+            await self._rules.permissions(name, entry),
+        )
+
+    async def _ask(self, authcid: str, password: str) -> Submitter:
+        asking: Deferred[Any] = self._portal.login(
+            UsernamePassword(authcid.encode(), password.encode()), None, ISubmitter
+        )
+        try:
+            _, submitter, _ = await asking.addTimeout(self._time_out, self._clock)
+        except TimedOut:
+            raise DirectoryUnavailable("the log-in took too long") from None
+        assert isinstance(submitter, Submitter)  # noqa: S101
+        return submitter
+
+    def _acting_as(self, submitter: Submitter, authzid: str) -> Submitter:
+        """Nobody acts as another (RFC 4616 section 2)."""
+        wanted = stripped(authzid, self._domains).casefold()
+        if authzid and wanted != submitter.login.casefold():
+            raise UnauthorizedLogin("may not act as another")
+        return submitter
+
+    def _cached(self, key: str) -> Submitter | bool | None:
+        """The submitter; False: refused lately; None: not known."""
+        found = self._cache.get(key)
+        if found is None:
+            return None
+        until, submitter = found
+        if until <= self._clock.seconds():
+            del self._cache[key]
+            return None
+        return submitter or False
+
+    def _store(self, key: str, submitter: Submitter | None, keep: float) -> None:
+        if keep > 0:
+            self._cache[key] = self._clock.seconds() + keep, submitter
+            self._cache.move_to_end(key)
+            while len(self._cache) > _MOST_CACHED:
+                self._cache.popitem(last=False)
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            waiting: Deferred[None] = Deferred()
+            self._clock.callLater(seconds, waiting.callback, None)
+            await waiting
+
+
+async def _settled(
+    answer: tuple[float, bool] | Awaitable[tuple[float, bool]],
+) -> tuple[float, bool]:
+    return answer if isinstance(answer, tuple) else await answer
