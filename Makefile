@@ -9,7 +9,8 @@ PYTHON ?= $(shell if test -x /usr/bin/python3; then echo /usr/bin/python3; else 
 BIN := .venv/bin
 UV := uv==0.13.9
 
-OURS := submitd twisted/plugins tests scripts setup.py $(wildcard demo bench)
+TYPED := submitd twisted/plugins tests scripts $(wildcard demo)
+OURS := $(TYPED) setup.py $(wildcard bench)
 COVERAGE := --cov --cov-report=term:skip-covered --cov-report=json:build/coverage.json
 
 # Whom `make bench` measures.
@@ -71,7 +72,7 @@ lint: .venv/development
 	$(BIN)/ruff check $(OURS)
 
 types: .venv/development
-	$(BIN)/mypy
+	$(BIN)/mypy $(TYPED)
 
 stale: .venv/development
 	$(BIN)/python scripts/rfc_map.py --check docs/rfc-map.md
