@@ -60,7 +60,7 @@ venv: .venv/development  ## the virtual environment, with what development needs
 clean:  ## remove what was made; .venv, too
 	rm -rf .venv .run .peers build *.egg-info .coverage .coverage.* .pytest_cache \
 	    .mypy_cache .ruff_cache .hypothesis twisted/plugins/dropin.cache
-	find submitd tests scripts demo twisted -name __pycache__ -prune -exec rm -rf {} +
+	find $(TYPED) -name __pycache__ -prune -exec rm -rf {} +
 
 # The parts of `check` and `test`.
 
