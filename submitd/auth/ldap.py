@@ -21,15 +21,11 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.internet.ssl import (
-    Certificate,
-    optionsForClientTLS,
-    platformTrust,
-    trustRootFromCertificates,
-)
+from twisted.internet.ssl import optionsForClientTLS, platformTrust
 
 from submitd.auth.errors import DirectoryUnavailable
 from submitd.observe.events import DIRECTORY_DOWN, Events
+from submitd.tls.client import load_trust
 
 T = TypeVar("T")
 
@@ -37,7 +33,6 @@ _DOWN: Final = 15.0
 """Seconds for which a server that failed is asked last."""
 
 _MOST_WAITING: Final = 500
-_PEM_END: Final = b"-----END CERTIFICATE-----"
 
 SCOPE_BASE: Final = pureldap.LDAP_SCOPE_baseObject
 SCOPE_TREE: Final = pureldap.LDAP_SCOPE_wholeSubtree
@@ -149,7 +144,7 @@ class DirectoryServers:
         """Blocks to read ``ca_file``. ``time_out``: seconds for one step.
 
         Raises:
-            OSError, SSL.Error: the CA file cannot be read, or holds none.
+            OSError, ValueError: the CA file cannot be read, or holds none.
         """
         self._reactor = reactor
         self._servers = tuple(servers)
@@ -157,7 +152,7 @@ class DirectoryServers:
         self.time_out = time_out
         self._events = events
         self._down_until: dict[Server, float] = {}
-        self._trust = platformTrust() if ca_file is None else _trust(ca_file)
+        self._trust = platformTrust() if ca_file is None else load_trust(ca_file)
 
     async def connect(self) -> _Client:
         """A fresh connection, under TLS as configured.
@@ -204,13 +199,6 @@ class DirectoryServers:
             client.transport.abortConnection()
             raise
         return client
-
-
-def _trust(ca_file: Path) -> Any:  # noqa: ANN401
-    blocks = ca_file.read_bytes().split(_PEM_END)[:-1]
-    return trustRootFromCertificates(
-        [Certificate.loadPEM(one + _PEM_END + b"\n") for one in blocks]
-    )
 
 
 _FAULTS: Final = (

@@ -116,3 +116,25 @@ DIRECTORY_ODD: Final = LogEvent(
     "directory-odd", Level.WARN, "the directory holds something unusable"
 )
 ACCOUNT_LOCKED: Final = LogEvent("account-locked", Level.WARN, "locked account")
+
+# Delivery
+MESSAGE_RELAYED: Final = LogEvent("message-relayed", Level.INFO, "relayed")
+MESSAGE_DELAYED: Final = LogEvent("message-delayed", Level.INFO, "delayed")
+MESSAGE_FAILED: Final = LogEvent("message-failed", Level.WARN, "failed")
+REPORT_MADE: Final = LogEvent("report-made", Level.INFO, "report entered the queue")
+REPORT_DROPPED: Final = LogEvent(
+    "report-dropped", Level.WARN, "a report could not be delivered and is dropped"
+)
+DESTINATION_DOWN: Final = LogEvent(
+    "destination-down", Level.INFO, "destination cannot be reached"
+)
+TLS_FELL_BACK: Final = LogEvent(
+    "tls-fell-back", Level.WARN, "TLS failed with this host; going on in clear text"
+)
+OUTCOME_UNRECORDED: Final = LogEvent(
+    "outcome-unrecorded", Level.ERROR, "an outcome could not be recorded; trying again"
+)
+QUEUE_UNREADABLE: Final = LogEvent(
+    "queue-unreadable", Level.ERROR, "cannot look for due messages; trying again"
+)
+ATTEMPT_BROKE: Final = LogEvent("attempt-broke", Level.ERROR, "an attempt broke off")

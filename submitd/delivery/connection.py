@@ -1,0 +1,275 @@
+"""A connection to a next hop: bytes between a transport and a client session."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPullProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from submitd.smtp.client import (
+    ClientSession,
+    ContentWanted,
+    Outgoing,
+    Ready,
+    Refused,
+    Settled,
+    StartTls,
+    Waiting,
+)
+from submitd.smtp.client_reply import BadReply
+from submitd.smtp.reply import Reply
+
+NextChunk = Callable[[], Awaitable[bytes | None]]
+"""Gives the content piece by piece; None at its end."""
+
+
+class ConnectionBroke(Exception):
+    """The connection is gone, or of no more use. The message says why."""
+
+    def __init__(self, reason: str, *, after_dot: bool = False, unused: bool = False):
+        """``after_dot``: the content was sent whole and not answered.
+
+        ``unused``: nothing of the transaction was answered, as with a
+        connection that the remote host had closed while it was idle.
+        """
+        super().__init__(reason)
+        self.after_dot = after_dot
+        self.unused = unused
+
+
+class TlsBroke(ConnectionBroke):
+    """The TLS handshake failed."""
+
+
+class HopRefused(Exception):
+    """The host refused the session as a whole."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"{reply.code} {reply.text}")
+        self.reply = reply
+
+
+@frozen(kw_only=True)
+class TimeOuts:
+    """Seconds for each step (RFC 5321 section 4.5.3.2)."""
+
+    connect: float = 30.0
+    greeting: float = 300.0
+    helo: float = 300.0
+    mail: float = 300.0
+    rcpt: float = 300.0
+    data: float = 120.0
+    block: float = 180.0
+    dot: float = 600.0
+    quit: float = 10.0
+
+    def of(self, waiting: Waiting) -> float:
+        """How long the remote host has for this."""
+        name = waiting.name.lower()
+        return float(getattr(self, "helo" if name == "tls" else name))
+
+
+_LOOK: Final = 1.0
+
+
+@implementer(IHandshakeListener, IPullProducer)
+class HopConnection(Protocol):
+    """One connection. Every wait ends: by an answer, a time-out or a loss."""
+
+    def __init__(
+        self,
+        clock: Any,  # noqa: ANN401
+        session: ClientSession,
+        time_outs: TimeOuts,
+        tls: Any,  # noqa: ANN401 - IOpenSSLClientConnectionCreator or None
+    ) -> None:
+        self._clock = clock
+        self._session = session
+        self._time_outs = time_outs
+        self._tls = tls
+        self._handshaking = False
+        self._answered = False
+        self._timer: IDelayedCall | None = None
+        self._since = 0.0
+        self._next_chunk: NextChunk | None = None
+        self._fetching = False
+        self._lost = False
+        self.ready: Deferred[None] = Deferred()
+        self._result: Deferred[Settled] | None = None
+        self._closed: Deferred[None] = Deferred()
+
+    @property
+    def offered(self) -> dict[str, str]:
+        """EHLO keywords."""
+        return self._session.offered
+
+    @property
+    def is_usable(self) -> bool:
+        """True where another transaction may be begun."""
+        return not self._lost and not self._session.is_over
+
+    @property
+    def under_tls(self) -> bool:
+        """True where the content travels encrypted."""
+        return self._session.under_tls
+
+    async def deliver(
+        self, outgoing: Outgoing, small: bytes | None, next_chunk: NextChunk
+    ) -> Settled:
+        """One transaction. ``small`` is the whole content where it is at hand.
+
+        Raises:
+            ConnectionBroke: see there.
+        """
+        if not self.is_usable:
+            raise ConnectionBroke("the connection was closed", unused=True)
+        self._small = small
+        self._next_chunk = next_chunk
+        self._answered = False
+        self._result = waiting = Deferred()
+        self._session.begin(outgoing)
+        self._flush()
+        return await waiting
+
+    async def quit(self) -> None:
+        """Say goodbye, and wait for a short while only."""
+        if self._lost:
+            return
+        if self._session.is_over or self._result is not None:
+            self.transport.abortConnection()
+        else:
+            self._session.quit()
+            self._flush()
+        await self._closed
+
+    def abort(self) -> None:
+        """Close at once."""
+        if not self._lost and self.transport is not None:
+            self.transport.abortConnection()
+
+    # Twisted calls these
+
+    def connectionMade(self) -> None:
+        self._since = self._clock.seconds()
+        self.transport.setTcpNoDelay(True)
+        self._watch()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._answered = True
+        try:
+            self._session.receive_data(data)
+        except BadReply as problem:
+            self._break(str(problem))
+            return
+        self._since = self._clock.seconds()
+        while (event := self._session.next_event()) is not None:
+            match event:
+                case Ready():
+                    self.ready.callback(None)
+                case Refused(reply):
+                    self.ready.errback(HopRefused(reply))
+                    self._flush()
+                    self.transport.loseConnection()
+                    return
+                case StartTls():
+                    self._handshaking = True
+                    self.transport.startTLS(self._tls)
+                    self._session.tls_started()
+                case ContentWanted():
+                    self._send_content()
+                case Settled():
+                    result, self._result = self._result, None
+                    assert result is not None  # noqa: S101
+                    result.callback(event)
+        self._flush()
+        if self._session.is_over and not self._lost:
+            self.transport.loseConnection()
+
+    def handshakeCompleted(self) -> None:
+        self._handshaking = False
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._handshaking:
+            words = reason.getErrorMessage()[:200]
+            self._fail(TlsBroke(f"the TLS handshake failed: {words}"))
+        else:
+            self._break("the connection was lost")
+        self._closed.callback(None)
+
+    def resumeProducing(self) -> None:
+        """The transport has sent what it had: the next piece, please."""
+        if not self._fetching:
+            self._fetching = True
+            Deferred.fromCoroutine(self._send_next()).addErrback(
+                lambda failure: self._break(f"no content: {failure.value}")
+            )
+
+    def stopProducing(self) -> None:
+        """The connection is gone; `connectionLost` says so."""
+
+    # Ours
+
+    def _send_content(self) -> None:
+        if self._small is not None:
+            # The usual case: all of it, and the dot, in one write.
+            self._session.send_content(self._small)
+            self._session.end_content()
+        else:
+            self.transport.registerProducer(self, False)  # noqa: FBT003
+
+    async def _send_next(self) -> None:
+        assert self._next_chunk is not None  # noqa: S101
+        chunk = await self._next_chunk()
+        self._fetching = False
+        if self._lost:
+            return
+        self._since = self._clock.seconds()
+        if chunk is None:
+            self.transport.unregisterProducer()
+            self._session.end_content()
+        else:
+            self._session.send_content(chunk)
+        self._flush()
+
+    def _flush(self) -> None:
+        octets = self._session.data_to_send()
+        if octets and not self._lost:
+            self._since = self._clock.seconds()
+            self.transport.write(octets)
+
+    def _break(self, reason: str) -> None:
+        self._fail(
+            ConnectionBroke(
+                reason,
+                after_dot=self._session.dot_sent,
+                unused=not self._answered,
+            )
+        )
+
+    def _fail(self, problem: ConnectionBroke) -> None:
+        self._session.is_over = True
+        if not self.ready.called:
+            self.ready.errback(problem)
+        result, self._result = self._result, None
+        if result is not None:
+            result.errback(problem)
+        self.abort()
+
+    def _watch(self) -> None:
+        self._timer = None
+        waiting = self._session.waiting
+        if waiting is not Waiting.NOTHING:
+            limit = self._time_outs.of(waiting)
+            if self._clock.seconds() - self._since >= limit:
+                self._answered = True
+                self._break(f"no answer in {limit:g} s ({waiting.name})")
+                return
+        self._timer = self._clock.callLater(_LOOK, self._watch)

@@ -1,0 +1,362 @@
+"""Reaches a next hop and carries messages over: one lane, one connection."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any, Final
+
+from attrs import frozen
+from twisted.internet.endpoints import (
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    connectProtocol,
+    wrapClientTLS,
+)
+from twisted.internet.error import ConnectError
+
+from submitd.delivery.connection import (
+    ConnectionBroke,
+    HopConnection,
+    HopRefused,
+    TimeOuts,
+    TlsBroke,
+)
+from submitd.delivery.hosts import AddressRules, in_families, literal_address
+from submitd.delivery.outcome import Delayed, Failed, Outcome, Relayed, outcome_of
+from submitd.delivery.route import Route, TlsPolicy
+from submitd.dns.exchangers import NoExchanger, find_addresses, find_exchangers
+from submitd.dns.resolver import Resolver, ResolverUnavailable
+from submitd.mail.envelope import Body
+from submitd.mail.status import EnhancedCode
+from submitd.observe.events import TLS_FELL_BACK, Events
+from submitd.smtp.client import ClientSession, Outgoing, TlsWish
+from submitd.smtp.reply import Reply
+from submitd.spool.store import Recipient, Spool, Spooled
+from submitd.tls.client import Unverified, verified
+
+_MOST_ADDRESSES: Final = 10
+"""Addresses tried in one attempt."""
+
+_FALL_BACK: Final = 600.0
+"""Seconds for which a host whose TLS failed is met in clear text."""
+
+_MOST_REMEMBERED: Final = 10_000
+
+
+class CannotReach(Exception):
+    """No host of the route took a connection."""
+
+    def __init__(self, outcome: Delayed | Failed) -> None:
+        super().__init__(outcome.diagnostic)
+        self.outcome = outcome
+
+
+@frozen(kw_only=True)
+class CourierRules:
+    """What holds for all attempts."""
+
+    hostname: str
+    own_names: frozenset[str]
+    addresses: AddressRules
+    families: str
+    """``both``, ``ipv4`` or ``ipv6``."""
+
+    source_ipv4: str
+    source_ipv6: str
+    time_outs: TimeOuts
+
+
+@frozen
+class Hop:
+    """A connection that stands, and whose it is."""
+
+    connection: HopConnection
+    host: str
+
+
+class Courier:
+    """Makes attempts."""
+
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401
+        resolver: Resolver,
+        spool: Spool,
+        rules: CourierRules,
+        events: Events,
+        chance: Random,
+    ) -> None:
+        self._reactor = reactor
+        self._resolver = resolver
+        self._spool = spool
+        self._rules = rules
+        self._events = events
+        self._chance = chance
+        self._in_clear: dict[str, float] = {}
+
+    async def reach(self, route: Route) -> Hop:
+        """A connection to the first host of the route that takes one.
+
+        Raises:
+            CannotReach: with what to tell the messages that wait.
+        """
+        refusals: list[Outcome] = []
+        trouble: list[str] = []
+        tried = 0
+        for host in await self._hosts(route):
+            try:
+                addresses = await self._addresses(host)
+            except ResolverUnavailable as problem:
+                trouble.append(str(problem))
+                continue
+            if not addresses:
+                trouble.append(f"{host} has no address")
+                continue
+            for address in addresses:
+                if self._rules.addresses.is_own(address, route.port):
+                    # RFC 5321 5.1: ourselves, and what is not better, are out.
+                    raise CannotReach(self._looped(host, refusals, trouble))
+                objection = self._rules.addresses.objection(
+                    address, configured=route.is_configured
+                )
+                if objection:
+                    trouble.append(objection)
+                    refusals.append(Failed(EnhancedCode(5, 4, 4), objection, host))
+                    continue
+                tried += 1
+                if tried > _MOST_ADDRESSES:
+                    break
+                found = await self._try(route, host, address)
+                if isinstance(found, Hop):
+                    return found
+                refusals.append(found)
+                trouble.append(f"{host} ({address}): {found.diagnostic}")  # type: ignore[union-attr]
+        raise CannotReach(_verdict(refusals, trouble))
+
+    def _looped(
+        self, host: str, refusals: Sequence[Outcome], trouble: Sequence[str]
+    ) -> Delayed | Failed:
+        if refusals or trouble:
+            return _verdict(refusals, trouble)
+        return Failed(
+            EnhancedCode(5, 4, 6), f"{host} is this server itself, which keeps no mail"
+        )
+
+    async def _hosts(self, route: Route) -> tuple[str, ...]:
+        if route.host:
+            return (route.host,)
+        if (literal := literal_address(route.mx_of)) is not None:
+            return (literal,)
+        try:
+            found = await find_exchangers(
+                self._resolver, route.mx_of, self._rules.own_names, self._chance
+            )
+        except ResolverUnavailable as problem:
+            raise CannotReach(Delayed(EnhancedCode(4, 4, 3), str(problem))) from problem
+        if isinstance(found, NoExchanger):
+            raise CannotReach(Failed(found.status, found.reason))
+        return found.hosts
+
+    async def _addresses(self, host: str) -> tuple[str, ...]:
+        if _is_address(host):
+            return (host,)
+        found = await find_addresses(self._resolver, host)
+        return in_families(found, self._rules.families)
+
+    async def _try(self, route: Route, host: str, address: str) -> Hop | Outcome:
+        """One address: a hop, or what to say of it."""
+        in_clear = (
+            route.tls is TlsPolicy.OPPORTUNISTIC
+            and self._in_clear.get(host, 0.0) > self._reactor.seconds()
+        )
+        try:
+            return Hop(await self._connect(route, host, address, in_clear), host)
+        except TlsBroke as problem:
+            if route.tls.is_required:
+                return Delayed(EnhancedCode(4, 7, 5), str(problem), host)
+        except HopRefused as refusal:
+            return outcome_of(refusal.reply, host)
+        except (ConnectError, OSError) as problem:
+            words = str(problem).rstrip(".")
+            return Delayed(EnhancedCode(4, 4, 1), f"cannot connect: {words}", host)
+        except ConnectionBroke as problem:
+            return Delayed(EnhancedCode(4, 4, 2), str(problem), host)
+        # RFC 7435: better in clear text than not at all, for a while.
+        self._remember_clear(host)
+        self._events.emit(TLS_FELL_BACK, host=host, address=address)
+        try:
+            return Hop(await self._connect(route, host, address, in_clear=True), host)
+        except HopRefused as refusal:
+            return outcome_of(refusal.reply, host)
+        except (ConnectError, OSError, ConnectionBroke) as problem:
+            return Delayed(EnhancedCode(4, 4, 2), str(problem), host)
+
+    def _remember_clear(self, host: str) -> None:
+        if len(self._in_clear) >= _MOST_REMEMBERED:
+            self._in_clear.clear()
+        self._in_clear[host] = self._reactor.seconds() + _FALL_BACK
+
+    async def _connect(
+        self,
+        route: Route,
+        host: str,
+        address: str,
+        in_clear: bool,  # noqa: FBT001
+    ) -> HopConnection:
+        rules = self._rules
+        implicit = route.tls is TlsPolicy.IMPLICIT
+        if implicit or in_clear or route.tls is TlsPolicy.NONE:
+            wish = TlsWish.NEVER
+        elif route.tls is TlsPolicy.OPPORTUNISTIC:
+            wish = TlsWish.IF_OFFERED
+        else:
+            wish = TlsWish.ALWAYS
+        verify = implicit or route.tls is TlsPolicy.VERIFY
+        tls = verified(host, route.trust) if verify else Unverified(host)
+        session = ClientSession(
+            rules.hostname,
+            tls=wish,
+            credentials=(route.user, route.password) if route.user else None,
+            under_tls=implicit,
+        )
+        six = ":" in address
+        source = rules.source_ipv6 if six else rules.source_ipv4
+        endpoint: Any = (TCP6ClientEndpoint if six else TCP4ClientEndpoint)(
+            self._reactor,
+            address,
+            route.port,
+            timeout=rules.time_outs.connect,  # type: ignore[arg-type]
+            bindAddress=(source, 0) if source else None,  # type: ignore[arg-type]
+        )
+        if implicit:
+            endpoint = wrapClientTLS(tls, endpoint)
+        connection: HopConnection = await connectProtocol(
+            endpoint, HopConnection(self._reactor, session, rules.time_outs, tls)
+        )
+        await connection.ready
+        return connection
+
+    async def carry(
+        self, hop: Hop, spooled: Spooled, recipients: Sequence[Recipient]
+    ) -> list[Outcome]:
+        """Transactions for one message's recipients; an outcome each, in order.
+
+        Raises:
+            ConnectionBroke: with ``unused`` only: nothing was said at all.
+        """
+        if (refusal := _cannot_take(hop, spooled)) is not None:
+            return [refusal] * len(recipients)
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(recipients):
+            rest = recipients[len(outcomes) :]
+            try:
+                outcomes += await self._transact(hop, spooled, rest)
+            except ConnectionBroke as problem:
+                if problem.unused and not outcomes:
+                    raise
+                words = (
+                    f"{problem} after the final dot"
+                    if problem.after_dot
+                    else str(problem)
+                )
+                broke = Delayed(EnhancedCode(4, 4, 2), words, hop.host)
+                outcomes += [broke] * len(rest)
+        return outcomes
+
+    async def _transact(
+        self, hop: Hop, spooled: Spooled, recipients: Sequence[Recipient]
+    ) -> list[Outcome]:
+        """One transaction; gives outcomes for as many as it settled."""
+        envelope = spooled.envelope
+        dsn = "DSN" in hop.connection.offered
+        small: bytes | None = None
+        if spooled.header is not None and spooled.body is not None:
+            small = b"".join((spooled.header, *spooled.body))
+        content = _Content(self._spool, spooled)
+        eight_bit = spooled.needs.eight_bit or envelope.body is not Body.SEVEN_BIT
+        settled = await hop.connection.deliver(
+            Outgoing(
+                reverse_path=envelope.reverse_path,
+                forward_paths=tuple(one.forward_path for one in recipients),
+                size=spooled.size,
+                body=Body.EIGHT_BIT_MIME if eight_bit else Body.SEVEN_BIT,
+                smtputf8=spooled.needs.smtputf8,
+                ret=envelope.ret,
+                envid=envelope.envid,
+            ),
+            small,
+            content.next,
+        )
+        verdicts = settled.verdicts
+        if settled.tail_refused:
+            verdicts = verdicts[: -settled.tail_refused]
+        return [_outcome(verdict, hop.host, dsn=dsn) for verdict in verdicts]
+
+
+class _Content:
+    """A message's octets from the spool, chunk by chunk."""
+
+    def __init__(self, spool: Spool, spooled: Spooled) -> None:
+        self._spool = spool
+        self._spooled = spooled
+        self._number = -1
+
+    async def next(self) -> bytes | None:
+        """The next piece; None at the end. Raises as `Spool.read_chunk`."""
+        number, self._number = self._number, self._number + 1
+        if number < 0:
+            header = self._spooled.header
+            if header is not None:
+                return header
+            return await self._spool.read_header(self._spooled.queue_id)
+        return await self._spool.read_chunk(self._spooled.queue_id, number)
+
+
+def _outcome(verdict: Reply, host: str, *, dsn: bool) -> Outcome:
+    if verdict.code == 552 and verdict.enhanced is None:
+        # After RCPT it means 452 (RFC 5321 section 4.5.3.1.10).
+        verdict = Reply(452, None, verdict.lines)
+    outcome = outcome_of(verdict, host)
+    if isinstance(outcome, Relayed) and dsn:
+        return Relayed(outcome.status, host, outcome.diagnostic, reports_itself=True)
+    return outcome
+
+
+def _cannot_take(hop: Hop, spooled: Spooled) -> Failed | None:
+    """What the host would have to be able to do, and is not."""
+    offered = hop.connection.offered
+    if spooled.needs.smtputf8 and "SMTPUTF8" not in offered:
+        return Failed(
+            EnhancedCode(5, 6, 7),
+            "the host does not take internationalised addresses or headers (SMTPUTF8)",
+            hop.host,
+        )
+    if spooled.needs.eight_bit and "8BITMIME" not in offered:
+        return Failed(
+            EnhancedCode(5, 6, 3),
+            "the host does not take 8-bit content (8BITMIME)",
+            hop.host,
+        )
+    limit = offered.get("SIZE", "")
+    if limit.isdecimal() and 0 < int(limit) < spooled.size:
+        return Failed(
+            EnhancedCode(5, 3, 4),
+            f"the message has {spooled.size} octets, the host takes {limit}",
+            hop.host,
+        )
+    return None
+
+
+def _verdict(refusals: Sequence[Outcome], trouble: Sequence[str]) -> Delayed | Failed:
+    """All hosts tried in vain: permanent only where all of them said so."""
+    words = "; ".join(dict.fromkeys(trouble))[:900] or "no host could be tried"
+    last = refusals[-1] if refusals else None
+    if isinstance(last, Failed) and all(isinstance(one, Failed) for one in refusals):
+        if len(refusals) >= len(trouble):
+            return Failed(last.status, words, last.host)
+    if isinstance(last, Delayed):
+        return Delayed(last.status, words, last.host)
+    return Delayed(EnhancedCode(4, 4, 1), words)
+
+
+def _is_address(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdecimal()

@@ -1,0 +1,428 @@
+"""The conversation as seen by a sender, without IO (RFC 5321, RFC 2920)."""
+
+import base64
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from functools import partial
+from typing import Final
+
+from attrs import frozen
+
+from submitd.mail.address import Mailbox
+from submitd.mail.envelope import Body, ForwardPath, Notify, Ret
+from submitd.smtp.client_reply import BadReply, ReplyReader
+from submitd.smtp.reply import Reply
+from submitd.smtp.xtext import encode_utf8_address, encode_xtext
+
+_MOST_RECIPIENTS: Final = 100
+"""In one transaction: what every server must take (RFC 5321 4.5.3.1.8)."""
+
+
+class Waiting(Enum):
+    """What the remote host is to do next: each has a time-out of its own."""
+
+    GREETING = auto()
+    HELO = auto()
+    TLS = auto()
+    MAIL = auto()
+    RCPT = auto()
+    DATA = auto()
+    BLOCK = auto()
+    DOT = auto()
+    QUIT = auto()
+    NOTHING = auto()
+
+
+class TlsWish(Enum):
+    """Whether to ask for STARTTLS."""
+
+    NEVER = auto()
+    IF_OFFERED = auto()
+    ALWAYS = auto()
+
+
+@frozen(kw_only=True)
+class Outgoing:
+    """A transaction to be: what MAIL and RCPT will say."""
+
+    reverse_path: Mailbox | None
+    forward_paths: tuple[ForwardPath, ...]
+    size: int
+    body: Body
+    smtputf8: bool
+    ret: Ret | None
+    envid: str | None
+
+
+@frozen
+class StartTls:
+    """Start TLS now, then call `ClientSession.tls_started`."""
+
+
+@frozen
+class Ready:
+    """The session takes a transaction: call `ClientSession.begin`."""
+
+
+@frozen
+class ContentWanted:
+    """354: send the content by `send_content`, then `end_content`."""
+
+
+@frozen
+class Settled:
+    """A transaction is over."""
+
+    verdicts: tuple[Reply, ...]
+    """For each recipient, in order."""
+
+    tail_refused: int
+    """How many at the end were refused only because they were too many."""
+
+
+@frozen
+class Refused:
+    """The session cannot be used: greeting, EHLO, STARTTLS or AUTH was refused."""
+
+    reply: Reply
+
+
+ClientEvent = StartTls | Ready | ContentWanted | Settled | Refused
+
+
+NO_STARTTLS: Final = Reply(454, None, "STARTTLS is required here, and is not offered")
+NO_AUTH: Final = Reply(454, None, "The server offers no log-in that we can do")
+_STRANDED: Final = Reply(451, None, "Accepted nobody, and wanted content all the same")
+
+_Handler = Callable[[Reply], None]
+
+
+class ClientSession:
+    """One connection to a remote server; transactions one after another."""
+
+    def __init__(
+        self,
+        hostname: str,
+        *,
+        tls: TlsWish,
+        credentials: tuple[str, str] | None = None,
+        under_tls: bool = False,
+    ) -> None:
+        """``credentials``: user and password, sent under TLS only."""
+        self._hostname = hostname
+        self._tls = tls
+        self._credentials = credentials
+        self.under_tls = under_tls
+        self.offered: dict[str, str] = {}
+        """EHLO keywords in upper case, with their parameters."""
+
+        self.waiting = Waiting.GREETING
+        self.is_over = False
+        self.dot_sent = False
+        """The final dot left, and its reply has not come: the outcome is open."""
+
+        self._replies = ReplyReader()
+        self._output: list[bytes] = []
+        self._events: deque[ClientEvent] = deque()
+        self._awaited: deque[tuple[Waiting, _Handler]] = deque(
+            [(Waiting.GREETING, self._on_greeting)]
+        )
+        self._held_back: deque[tuple[bytes, Waiting, _Handler]] = deque()
+        self._needs_reset = False
+        self._verdicts: list[Reply | None] = []
+        self._mail_refusal: Reply | None = None
+        self._last = b"\r\n"
+
+    # The carrier's side
+
+    def receive_data(self, octets: bytes) -> None:
+        """Take octets from the remote host.
+
+        Raises:
+            BadReply: it does not speak SMTP; close the connection.
+        """
+        self._replies.feed(octets)
+        while not self.is_over and (answer := self._replies.next()) is not None:
+            if not self._awaited:
+                # Unasked: most likely "421 idle too long".
+                self.is_over = True
+                return
+            _, handler = self._awaited.popleft()
+            handler(answer)
+            if answer.code == 421:
+                self.is_over = True
+            self._send_held_back()
+            self._note_waiting()
+
+    def next_event(self) -> ClientEvent | None:
+        """What happened; None: wait for more octets."""
+        return self._events.popleft() if self._events else None
+
+    def data_to_send(self) -> bytes:
+        """What is to be written since the last call."""
+        octets = b"".join(self._output)
+        self._output.clear()
+        return octets
+
+    def tls_started(self) -> None:
+        """TLS is being negotiated; all that was said before is void (RFC 3207 4.2)."""
+        self.under_tls = True
+        self.offered = {}
+        self._say_hello()
+
+    def begin(self, outgoing: Outgoing) -> None:
+        """Start a transaction, with at most the first 100 recipients."""
+        paths = outgoing.forward_paths[:_MOST_RECIPIENTS]
+        self._verdicts = [None] * len(paths)
+        self._mail_refusal = None
+        if self._needs_reset:
+            self._needs_reset = False
+            self._queue(b"RSET", Waiting.QUIT, lambda _: None)
+        self._queue(self._mail(outgoing), Waiting.MAIL, self._on_mail)
+        for number, path in enumerate(paths):
+            self._queue(
+                self._rcpt(path, smtputf8=outgoing.smtputf8),
+                Waiting.RCPT,
+                partial(self._on_rcpt, number),
+            )
+        self._queue(b"DATA", Waiting.DATA, self._on_data)
+        self._send_held_back()
+        self._note_waiting()
+
+    def send_content(self, octets: bytes) -> None:
+        """Some of the content, cut anywhere; dots are stuffed here."""
+        if not octets:
+            return
+        # A dot is special at a line's start, and the CRLF before it may have
+        # gone with the last piece, whole or half.
+        whole = self._last + octets
+        stuffed = whole.replace(b"\r\n.", b"\r\n..")
+        self._output.append(stuffed[len(self._last) :])
+        self._last = whole[-2:]
+        self.waiting = Waiting.BLOCK
+
+    def end_content(self) -> None:
+        """The content is complete: send the final dot."""
+        self._output.append(b".\r\n" if self._last == b"\r\n" else b"\r\n.\r\n")
+        self.dot_sent = True
+        self._awaited.append((Waiting.DOT, self._on_dot))
+        self._note_waiting()
+
+    def quit(self) -> None:
+        """Say goodbye."""
+        self._output.append(b"QUIT\r\n")
+        self._awaited.append((Waiting.QUIT, lambda _: self._end()))
+        self._note_waiting()
+
+    # What is said
+
+    def _mail(self, outgoing: Outgoing) -> bytes:
+        words = [f"MAIL FROM:<{outgoing.reverse_path or ''}>"]
+        if "SIZE" in self.offered:
+            words.append(f"SIZE={outgoing.size}")
+        if "8BITMIME" in self.offered and outgoing.body is not Body.SEVEN_BIT:
+            words.append("BODY=8BITMIME")
+        if outgoing.smtputf8:
+            words.append("SMTPUTF8")
+        if "DSN" in self.offered:
+            if outgoing.ret is not None:
+                words.append(f"RET={outgoing.ret.value}")
+            if outgoing.envid is not None:
+                words.append("ENVID=" + encode_xtext(outgoing.envid).decode("ascii"))
+        return " ".join(words).encode()
+
+    def _rcpt(self, path: ForwardPath, *, smtputf8: bool) -> bytes:
+        words = [f"RCPT TO:<{path.mailbox}>"]
+        if "DSN" in self.offered:
+            if path.notify is not None:
+                names = [one.name or "" for one in Notify if one in path.notify]
+                words.append("NOTIFY=" + (",".join(names) or "NEVER"))
+            if (orcpt := path.orcpt) is not None:
+                plain = orcpt.address_type != "utf-8"
+                encode = encode_xtext if plain else encode_utf8_address
+                if plain or smtputf8:
+                    encoded = encode(orcpt.address).decode()
+                    words.append(f"ORCPT={orcpt.address_type};{encoded}")
+        return " ".join(words).encode()
+
+    def _queue(self, line: bytes, waiting: Waiting, handler: _Handler) -> None:
+        self._held_back.append((line + b"\r\n", waiting, handler))
+
+    def _send_held_back(self) -> None:
+        """All at once where the server can, else each after the last reply."""
+        pipelining = "PIPELINING" in self.offered
+        while self._held_back and (pipelining or not self._awaited):
+            line, waiting, handler = self._held_back.popleft()
+            self._output.append(line)
+            self._awaited.append((waiting, handler))
+
+    def _note_waiting(self) -> None:
+        if self._awaited:
+            self.waiting = self._awaited[0][0]
+        elif not self._held_back:
+            self.waiting = Waiting.NOTHING
+
+    def _ask(self, line: bytes, waiting: Waiting, handler: _Handler) -> None:
+        self._output.append(line + b"\r\n")
+        self._awaited.append((waiting, handler))
+
+    # What is answered
+
+    def _on_greeting(self, answer: Reply) -> None:
+        if answer.code != 220:
+            self._refuse(answer)
+        else:
+            self._say_hello()
+
+    def _say_hello(self) -> None:
+        self._ask(b"EHLO " + self._hostname.encode(), Waiting.HELO, self._on_ehlo)
+        self._note_waiting()
+
+    def _on_ehlo(self, answer: Reply) -> None:
+        if answer.code != 250:
+            if answer.code // 100 == 5 and not self.under_tls:
+                self._ask(
+                    b"HELO " + self._hostname.encode(), Waiting.HELO, self._on_helo
+                )
+            else:
+                self._refuse(answer)
+            return
+        self.offered = {}
+        for line in answer.lines[1:]:
+            keyword, _, parameters = line.partition(" ")
+            self.offered[keyword.upper()] = parameters
+        self._after_hello()
+
+    def _on_helo(self, answer: Reply) -> None:
+        if answer.code != 250:
+            self._refuse(answer)
+        else:
+            self._after_hello()
+
+    def _after_hello(self) -> None:
+        if not self.under_tls and self._tls is not TlsWish.NEVER:
+            if "STARTTLS" in self.offered:
+                self._ask(b"STARTTLS", Waiting.HELO, self._on_starttls)
+                return
+            if self._tls is TlsWish.ALWAYS:
+                self._refuse(NO_STARTTLS)
+                return
+        if self._credentials is not None:
+            self._log_in(*self._credentials)
+        else:
+            self._events.append(Ready())
+
+    def _on_starttls(self, answer: Reply) -> None:
+        if answer.code != 220:
+            if self._tls is TlsWish.ALWAYS:
+                self._refuse(answer)
+            else:
+                # RFC 3207 section 4: go on without, where policy allows.
+                self._tls = TlsWish.NEVER
+                self._after_hello()
+            return
+        if not self._replies.is_empty:
+            # Somebody on the way put words behind the reply, to be obeyed
+            # as though they had come under TLS.
+            raise BadReply("octets behind the reply to STARTTLS")
+        self.waiting = Waiting.TLS
+        self._events.append(StartTls())
+
+    def _log_in(self, user: str, password: str) -> None:
+        mechanisms = self.offered.get("AUTH", "").upper().split()
+        if not self.under_tls or not {"PLAIN", "LOGIN"} & set(mechanisms):
+            self._refuse(NO_AUTH)
+            return
+        if "PLAIN" in mechanisms:
+            initial = base64.b64encode(f"\0{user}\0{password}".encode())
+            self._ask(b"AUTH PLAIN " + initial, Waiting.HELO, self._on_log_in)
+            return
+        name = base64.b64encode(user.encode())
+        word = base64.b64encode(password.encode())
+
+        def on_user(answer: Reply) -> None:
+            if answer.code == 334:
+                self._ask(word, Waiting.HELO, self._on_log_in)
+            else:
+                self._on_log_in(answer)
+
+        def on_login(answer: Reply) -> None:
+            if answer.code == 334:
+                self._ask(name, Waiting.HELO, on_user)
+            else:
+                self._on_log_in(answer)
+
+        self._ask(b"AUTH LOGIN", Waiting.HELO, on_login)
+
+    def _on_log_in(self, answer: Reply) -> None:
+        if answer.code == 235:
+            self._events.append(Ready())
+        else:
+            self._refuse(answer)
+
+    def _on_mail(self, answer: Reply) -> None:
+        if answer.code != 250:
+            self._mail_refusal = answer
+            self._verdicts = [answer] * len(self._verdicts)
+            self._needs_reset = True
+            self._drop_held_back()
+
+    def _on_rcpt(self, number: int, answer: Reply) -> None:
+        if self._mail_refusal is None and answer.code not in (250, 251, 252):
+            self._verdicts[number] = answer
+        if not self._awaited and all(one is not None for one in self._verdicts):
+            # Not pipelined, and nobody accepted: DATA would be an error.
+            self._needs_reset = True
+            self._drop_held_back()
+
+    def _drop_held_back(self) -> None:
+        if self._held_back:
+            self._held_back.clear()
+            if not self._awaited:
+                self._settle()
+
+    def _on_data(self, answer: Reply) -> None:
+        someone = any(one is None for one in self._verdicts)
+        if answer.code == 354 and someone:
+            self._last = b"\r\n"
+            self._events.append(ContentWanted())
+            return
+        if answer.code == 354:
+            # RFC 2920 section 3.1: nobody accepted, and yet content is wanted.
+            self._ask(b".", Waiting.DOT, lambda _: self._settle())
+            return
+        self._needs_reset = True
+        self._verdicts = [answer if one is None else one for one in self._verdicts]
+        self._settle()
+
+    def _on_dot(self, answer: Reply) -> None:
+        self.dot_sent = False
+        self._verdicts = [answer if one is None else one for one in self._verdicts]
+        self._settle()
+
+    def _settle(self) -> None:
+        verdicts = tuple(_STRANDED if one is None else one for one in self._verdicts)
+        self._events.append(Settled(verdicts, _too_many(verdicts)))
+
+    def _refuse(self, answer: Reply) -> None:
+        self._events.append(Refused(answer))
+        self.is_over = True
+
+    def _end(self) -> None:
+        self.is_over = True
+
+
+def _too_many(verdicts: Sequence[Reply]) -> int:
+    """Recipients at the end refused with 452 or 552 behind accepted ones.
+
+    RFC 5321 section 4.5.3.1.10: 552 after RCPT is to be read as 452, and the
+    rest is to be sent in a further transaction.
+    """
+    count = 0
+    for one in reversed(verdicts):
+        if one.code not in (452, 552):
+            break
+        count += 1
+    accepted = any(one.code // 100 == 2 for one in verdicts)
+    return count if accepted else 0
