@@ -202,9 +202,10 @@ def canonical_name(text: str) -> str:
             control octet, space or backslash, an empty label, a label above
             63 octets, or a name above 253.
     """
-    name = text.removesuffix(".").lower()
+    name = text.removesuffix(".")
     if len(name) > _MAX_NAME - 2:
         raise BadName("the name is too long")
+    # Before the case is folded: the Kelvin sign's lower case is an ASCII "k".
     if not name.isascii() or name.encode("ascii").translate(None, _PLAIN_OR_DOT):
         raise BadName("the name has characters that cannot be looked up")
     for label in name.split("."):
@@ -212,7 +213,7 @@ def canonical_name(text: str) -> str:
             raise BadName("the name has an empty label")
         if len(label) > _MAX_LABEL:
             raise BadName("the name has a label above 63 octets")
-    return name
+    return name.lower()
 
 
 def encode_query(query_id: int, question: Question, *, edns: bool) -> bytes:

@@ -67,7 +67,9 @@ class ConfiguredServers:
 
 
 @frozen
-class _Reading:
+class Reading:
+    """What a look at the file came to."""
+
     stamp: tuple[int, int, int] | None
     servers: tuple[NameServer, ...]
 
@@ -78,15 +80,13 @@ class SystemServers:
     def __init__(
         self,
         clock: IReactorTime,
-        in_thread: Callable[
-            [Callable[[], _Reading | None]], Awaitable[_Reading | None]
-        ],
+        in_thread: Callable[[Callable[[], Reading | None]], Awaitable[Reading | None]],
         path: Path = Path("/etc/resolv.conf"),
     ) -> None:
         self._clock = clock
         self._in_thread = in_thread
         self._path = path
-        self._reading: _Reading | None = None
+        self._reading: Reading | None = None
         self._looked_at = float("-inf")
         self._lock = DeferredLock()
 
@@ -114,18 +114,18 @@ class SystemServers:
             self._reading = reading
 
 
-def _read_if_changed(path: Path, known: _Reading | None) -> _Reading | None:
+def _read_if_changed(path: Path, known: Reading | None) -> Reading | None:
     """Raises: OSError."""
     try:
         status = path.stat()
     except FileNotFoundError:
-        return _Reading(None, parse_resolv_conf(""))
+        return Reading(None, parse_resolv_conf(""))
     stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
     if known is not None and known.stamp == stamp:
         return None
     with path.open("rb") as file:
         text = file.read(_LARGEST_FILE).decode("utf-8", "replace")
-    return _Reading(stamp, parse_resolv_conf(text))
+    return Reading(stamp, parse_resolv_conf(text))
 
 
 def parse_resolv_conf(text: str) -> tuple[NameServer, ...]:
