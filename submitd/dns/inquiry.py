@@ -69,7 +69,7 @@ class Inquiry:
         self._failed: dict[NameServer, str] = {}
         self._timer: IDelayedCall | None = None
         self._result: Deferred[tuple[Response, NameServer]] = Deferred(
-            lambda _: self._close()
+            lambda _: self._give_up()
         )
         self.silent: set[NameServer] = set()
         """Servers that let another's turn come."""
@@ -128,8 +128,11 @@ class Inquiry:
             self._timer.cancel()
         self._ask_next()
 
-    def _close(self) -> None:
+    def _give_up(self) -> None:
         self.silent.update(attempt.server for attempt in self._attempts)
+        self._close()
+
+    def _close(self) -> None:
         for attempt in self._attempts:
             attempt.close()
         if self._timer is not None:
