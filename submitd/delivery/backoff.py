@@ -28,7 +28,7 @@ class RetrySchedule:
         if now >= end:
             return None
         # Beyond 2**40 every wait is the longest.
-        wait = min(self.first * 2 ** min(attempts - 1, 40), self.longest)
+        wait: timedelta = min(self.first * 2 ** min(attempts - 1, 40), self.longest)
         wait *= 1 + self.jitter * (2 * chance - 1)
         return min(now + max(wait, timedelta(seconds=1)), end)
 

@@ -80,6 +80,8 @@ _LOOK: Final = 1.0
 class HopConnection(Protocol):
     """One connection. Every wait ends: by an answer, a time-out or a loss."""
 
+    transport: Any
+
     def __init__(
         self,
         clock: Any,  # noqa: ANN401
@@ -130,7 +132,8 @@ class HopConnection(Protocol):
         self._small = small
         self._next_chunk = next_chunk
         self._answered = False
-        self._result = waiting = Deferred()
+        waiting: Deferred[Settled] = Deferred()
+        self._result = waiting
         self._session.begin(outgoing)
         self._flush()
         return await waiting
@@ -223,7 +226,7 @@ class HopConnection(Protocol):
             self._session.send_content(self._small)
             self._session.end_content()
         else:
-            self.transport.registerProducer(self, False)  # noqa: FBT003
+            self.transport.registerProducer(self, False)
 
     async def _send_next(self) -> None:
         assert self._next_chunk is not None  # noqa: S101

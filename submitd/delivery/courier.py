@@ -109,7 +109,9 @@ class Courier:
                 trouble.append(str(problem))
                 continue
             if not addresses:
-                trouble.append(f"{host} has no address")
+                words = f"{host} has no address"
+                trouble.append(words)
+                refusals.append(Failed(EnhancedCode(5, 4, 4), words, host))
                 continue
             for address in addresses:
                 if self._rules.addresses.is_own(address, route.port):
@@ -129,7 +131,7 @@ class Courier:
                 if isinstance(found, Hop):
                     return found
                 refusals.append(found)
-                trouble.append(f"{host} ({address}): {found.diagnostic}")  # type: ignore[union-attr]
+                trouble.append(f"{host} ({address}): {found.diagnostic}")
         raise CannotReach(_verdict(refusals, trouble))
 
     def _looped(
@@ -200,7 +202,7 @@ class Courier:
         route: Route,
         host: str,
         address: str,
-        in_clear: bool,  # noqa: FBT001
+        in_clear: bool,
     ) -> HopConnection:
         rules = self._rules
         implicit = route.tls is TlsPolicy.IMPLICIT
@@ -224,8 +226,8 @@ class Courier:
             self._reactor,
             address,
             route.port,
-            timeout=rules.time_outs.connect,  # type: ignore[arg-type]
-            bindAddress=(source, 0) if source else None,  # type: ignore[arg-type]
+            timeout=rules.time_outs.connect,
+            bindAddress=(source, 0) if source else None,
         )
         if implicit:
             endpoint = wrapClientTLS(tls, endpoint)
@@ -312,9 +314,6 @@ class _Content:
 
 
 def _outcome(verdict: Reply, host: str, *, dsn: bool) -> Outcome:
-    if verdict.code == 552 and verdict.enhanced is None:
-        # After RCPT it means 452 (RFC 5321 section 4.5.3.1.10).
-        verdict = Reply(452, None, verdict.lines)
     outcome = outcome_of(verdict, host)
     if isinstance(outcome, Relayed) and dsn:
         return Relayed(outcome.status, host, outcome.diagnostic, reports_itself=True)

@@ -40,12 +40,12 @@ class Pipe(LineOnlyReceiver):
         self._asked: dict[int, Deferred[Any]] = {}
         self._next = 0
 
-    def tell(self, name: str, **facts: object) -> None:
+    def tell(self, name: str, /, **facts: object) -> None:
         """News for the other end."""
         if self.transport is not None:
             self._send([name, facts])
 
-    async def ask(self, name: str, time_out: float, **facts: object) -> Any:  # noqa: ANN401
+    async def ask(self, name: str, time_out: float, /, **facts: object) -> Any:  # noqa: ANN401
         """The other end's answer, waited for ``time_out`` seconds.
 
         Raises:

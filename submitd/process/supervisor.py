@@ -11,9 +11,10 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 
 from submitd.auth.throttle import LocalLoginCounts
 from submitd.config.errors import ConfigErrors
@@ -39,11 +40,12 @@ from submitd.observe.log import EventLog
 from submitd.observe.metrics import Summed
 from submitd.process.child import FIRST_SHARED, Child
 from submitd.process.counts import Counts
+from submitd.process.login import login_limits
 from submitd.process.logs import open_log
 from submitd.process.material import load_material
 from submitd.process.pipe import NoAnswer
 from submitd.process.sockets import CannotBind, Sockets
-from submitd.process.tree import InProcess, WorkerTree, login_limits
+from submitd.process.tree import InProcess, WorkerTree
 from submitd.spool.recovery import OpenSpool, open_spool
 from submitd.spool.store import SpoolUnavailable, Standing
 from submitd.web.site import make_site
@@ -73,7 +75,7 @@ class Supervisor(Service):
         config: Config,
         source: Source,
     ) -> None:
-        """``config`` was read from ``file``; ``source`` is what workers build theirs of."""
+        """``config`` was read from ``file``; workers build theirs of ``source``."""
         self._reactor = reactor
         self._file = file
         self._config = config
@@ -288,7 +290,7 @@ class Supervisor(Service):
         if stopped is not None:
             await stopped
         if self._web is not None:
-            await self._web.stopListening()
+            await maybeDeferred(self._web.stopListening)
         self._sockets.close()
         await deferToThread(self._spool.close)
         self._events.emit(STOPPED)
@@ -420,9 +422,10 @@ class Supervisor(Service):
             self._standing = await deferToThread(self._spool.standing)
 
     def _run(self, work: Any) -> None:  # noqa: ANN401
-        Deferred.fromCoroutine(work).addErrback(
-            lambda failure: self._events.failure(BUG, failure.value)
-        )
+        Deferred.fromCoroutine(work).addErrback(self._broke)
+
+    def _broke(self, failure: Failure) -> None:
+        self._events.failure(BUG, failure.value)
 
 
 class _OwnCounts:

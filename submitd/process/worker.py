@@ -12,12 +12,15 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.stdio import StandardIO
 from twisted.logger import globalLogBeginner
+from twisted.python.failure import Failure
 
+from submitd.auth.throttle import LocalLoginCounts
 from submitd.config.reader import Source, build_config
 from submitd.observe.events import BUG
 from submitd.observe.log import LibraryObserver
 from submitd.process.child import FROM_WORKER
 from submitd.process.counts import SharedCounts
+from submitd.process.login import login_limits
 from submitd.process.logs import OpenLog, open_log
 from submitd.process.material import load_material
 from submitd.process.pipe import Pipe
@@ -48,7 +51,9 @@ class Worker:
             signal.SIGTERM,
             lambda *_: reactor.callFromThread(self._drain, _ORPHANED),
         )
-        StandardIO(self._pipe, stdin=0, stdout=FROM_WORKER, reactor=reactor)
+        StandardIO(  # type: ignore[call-arg]  # mypy sees Windows' form
+            self._pipe, stdin=0, stdout=FROM_WORKER, reactor=reactor
+        )
 
     def _start(
         self,
@@ -75,13 +80,15 @@ class Worker:
             listeners,
             owner=owner,
             counts=SharedCounts(self._pipe, workers, log.events),
-            logins=SharedLogins(self._pipe, log.events),
+            logins=SharedLogins(
+                self._pipe,
+                LocalLoginCounts(self._reactor, login_limits(config)),
+                log.events,
+            ),
             own_addresses=frozenset((host, port) for host, port in own_addresses),
             events=log.events,
         )
-        Deferred.fromCoroutine(self._begin()).addErrback(
-            lambda failure: self._fail(failure.value)
-        )
+        Deferred.fromCoroutine(self._begin()).addErrback(self._fail)
 
     async def _begin(self) -> None:
         assert self._tree is not None  # noqa: S101
@@ -94,9 +101,7 @@ class Worker:
     def _drain(self, grace: float) -> None:
         if not self._ending:
             self._ending = True
-            Deferred.fromCoroutine(self._end(grace)).addErrback(
-                lambda failure: self._fail(failure.value)
-            )
+            Deferred.fromCoroutine(self._end(grace)).addErrback(self._fail)
 
     async def _end(self, grace: float) -> None:
         if self._tree is not None:
@@ -106,7 +111,8 @@ class Worker:
             self._log.close()
         self._stop()
 
-    def _fail(self, fault: BaseException) -> None:
+    def _fail(self, failure: Failure) -> None:
+        fault = failure.value
         self.failed = True
         if self._log is not None:
             self._log.events.failure(BUG, fault)
@@ -124,7 +130,7 @@ def main() -> int:
     from twisted.internet import reactor
 
     worker = Worker(reactor)
-    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]
+    reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]
     return 70 if worker.failed else 0
 
 

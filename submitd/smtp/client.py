@@ -369,6 +369,9 @@ class ClientSession:
             self._drop_held_back()
 
     def _on_rcpt(self, number: int, answer: Reply) -> None:
+        if answer.code == 552:
+            # RFC 5321 section 4.5.3.1.10: after RCPT it means 452.
+            answer = Reply(452, None, answer.lines)
         if self._mail_refusal is None and answer.code not in (250, 251, 252):
             self._verdicts[number] = answer
         if not self._awaited and all(one is not None for one in self._verdicts):
@@ -414,14 +417,13 @@ class ClientSession:
 
 
 def _too_many(verdicts: Sequence[Reply]) -> int:
-    """Recipients at the end refused with 452 or 552 behind accepted ones.
+    """Recipients at the end refused with 452 behind accepted ones.
 
-    RFC 5321 section 4.5.3.1.10: 552 after RCPT is to be read as 452, and the
-    rest is to be sent in a further transaction.
+    RFC 5321 section 4.5.3.1.10: the rest goes in a further transaction.
     """
     count = 0
     for one in reversed(verdicts):
-        if one.code not in (452, 552):
+        if one.code != 452:
             break
         count += 1
     accepted = any(one.code // 100 == 2 for one in verdicts)

@@ -1,0 +1,484 @@
+"""What works: sessions, log-in, spool and delivery of one worker, put together."""
+
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from random import Random
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThread
+
+from submitd.auth.throttle import LocalLoginCounts, LoginCounts
+from submitd.config.sections import Config, ListenerSection
+from submitd.delivery.backoff import RetrySchedule
+from submitd.delivery.connection import TimeOuts
+from submitd.delivery.courier import Courier, CourierRules
+from submitd.delivery.hosts import AddressRules
+from submitd.delivery.reporter import Reporter, ReportRules
+from submitd.delivery.route import Route, Routes, TlsPolicy
+from submitd.delivery.scheduler import DeliveryLimits, DeliveryScheduler
+from submitd.dns.stub import StubResolver
+from submitd.mail.message import HeaderSection
+from submitd.mail.network import counted_as
+from submitd.observe.events import SUPERVISOR_SILENT, Events
+from submitd.observe.metrics import Metrics, Snapshot, Summed
+from submitd.process.login import build_login
+from submitd.process.material import Material
+from submitd.process.pipe import NoAnswer, Pipe
+from submitd.sasl.login import Login as LoginMechanism
+from submitd.sasl.plain import Plain
+from submitd.server.desk import Desk, DeskServices
+from submitd.server.intake import ContentRules, signer_for
+from submitd.server.submission import SubmissionFactory, TimeLimits
+from submitd.smtp.framing import LineEnds
+from submitd.smtp.server import ServerSession, SessionLimits, TlsManner
+from submitd.spool.spool import SqliteSpool
+from submitd.tls.server import CertificateWatch, ServerTls
+
+_PATIENCE = 1.0
+
+
+class TakesSlots(Protocol):
+    """Shared counts: `process.counts`."""
+
+    async def take(self, keys: list[tuple[str, int | None]]) -> bool: ...
+
+    def give(self, keys: list[str]) -> None: ...
+
+
+class SharedLogins:
+    """A worker's view of the supervisor's log-in failures."""
+
+    def __init__(self, pipe: Pipe, local: LocalLoginCounts, events: Events) -> None:
+        """``local``: what counts while the supervisor is silent."""
+        self._pipe = pipe
+        self._local = local
+        self._events = events
+
+    async def standing(self, address: str, account: str) -> tuple[float, bool]:
+        """As `LoginCounts.standing`."""
+        return await self._ask(
+            "login-standing",
+            lambda: self._local.standing(address, account),
+            address=address,
+            account=account,
+        )
+
+    async def failed(
+        self, address: str, account: str, fingerprint: str
+    ) -> tuple[float, bool]:
+        """As `LoginCounts.failed`."""
+        return await self._ask(
+            "login-failed",
+            lambda: self._local.failed(address, account, fingerprint),
+            address=address,
+            account=account,
+            fingerprint=fingerprint,
+        )
+
+    def succeeded(self, address: str, account: str) -> None:
+        """As `LoginCounts.succeeded`."""
+        self._pipe.tell("login-succeeded", address=address, account=account)
+        self._local.succeeded(address, account)
+
+    async def _ask(
+        self, name: str, alone: Callable[[], tuple[float, bool]], **facts: str
+    ) -> tuple[float, bool]:
+        try:
+            delay, refused = await self._pipe.ask(name, _PATIENCE, **facts)
+        except NoAnswer as problem:
+            self._events.emit(SUPERVISOR_SILENT, reason=str(problem))
+            return alone()
+        return float(delay), bool(refused)
+
+
+class SharedConnections:
+    """`ConnectionCounts` on shared counts."""
+
+    def __init__(
+        self, counts: TakesSlots, in_all: int | None, per_address: int | None
+    ) -> None:
+        self._counts = counts
+        self._in_all = in_all
+        self._per_address = per_address
+
+    async def opened(self, address: str) -> bool:
+        """As `ConnectionCounts.opened`."""
+        return await self._counts.take(
+            [
+                ("connections", self._in_all),
+                (f"from {counted_as(address)}", self._per_address),
+            ]
+        )
+
+    def closed(self, address: str) -> None:
+        """As `ConnectionCounts.closed`."""
+        self._counts.give(["connections", f"from {counted_as(address)}"])
+
+
+class WorkerTree:
+    """All services of one worker."""
+
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401
+        config: Config,
+        material: Material,
+        listeners: Mapping[str, Sequence[int]],
+        *,
+        owner: str,
+        counts: TakesSlots,
+        logins: LoginCounts,
+        own_addresses: frozenset[tuple[str, int]],
+        events: Events,
+    ) -> None:
+        """``listeners``: descriptors of listening sockets, by listener."""
+        self._reactor = reactor
+        self._config = config
+        self._material = material
+        self._listeners = listeners
+        self._events = events
+        self._counts = counts
+        self.metrics = Metrics()
+        self._spool = SqliteSpool(
+            reactor,
+            config.server.state_directory,
+            owner,
+            reserve=config.spool.reserve,
+            on_commit=self._committed,
+        )
+        self._login = build_login(reactor, config, material, logins, events)
+        self._scheduler = self._delivery(own_addresses)
+        self._tls = (
+            None if material.tls_context is None else ServerTls(material.tls_context)
+        )
+        self._watch = (
+            None
+            if self._tls is None or material.tls_files is None
+            else CertificateWatch(reactor, material.tls_files, self._tls, events)
+        )
+        self._services = self._desk_services()
+        self._factories: list[SubmissionFactory] = []
+        self._ports: list[IListeningPort] = []
+
+    async def start(self) -> None:
+        """Start it all; listening comes last."""
+        self._spool.start()
+        self._login.start()
+        self._scheduler.startService()
+        if self._watch is not None:
+            self._watch.startService()
+        for name, descriptors in self._listeners.items():
+            factory = self._factory(name, self._config.listener[name])
+            self._factories.append(factory)
+            for descriptor in descriptors:
+                self._ports.append(self._adopt(descriptor, factory))
+
+    def _adopt(self, descriptor: int, factory: SubmissionFactory) -> IListeningPort:
+        with socket.socket(fileno=os.dup(descriptor)) as one:
+            port: IListeningPort = self._reactor.adoptStreamPort(
+                one.fileno(), one.family, factory
+            )
+        # Workers share the socket: one that took all that waits would leave
+        # the others idle.
+        port.numberAccepts = 1  # type: ignore[attr-defined]
+        return port
+
+    async def stop(self, grace: float) -> None:
+        """Stop accepting, finish what is open within ``grace`` seconds, commit."""
+        for port in self._ports:
+            stopping = port.stopListening()
+            if stopping is not None:
+                await stopping
+        ending = DeferredList([factory.shut_down(grace) for factory in self._factories])
+        await ending
+        if self._watch is not None:
+            self._watch.stopService()
+        # Past its grace an attempt is cut off: the next start finds the lease
+        # void, and what a remote host took in these seconds may go out twice.
+        with suppress(TimedOut):
+            await self._scheduler.stopService().addTimeout(grace, self._reactor)
+        await self._login.stop()
+        await deferToThread(self._spool.stop)
+
+    def _committed(self, took: float, items: int) -> None:
+        self.metrics.commit_seconds.observe(took)
+        self.metrics.commit_batch.observe(items)
+
+    # Delivery
+
+    def _delivery(self, own_addresses: frozenset[tuple[str, int]]) -> DeliveryScheduler:
+        config, material, events = self._config, self._material, self._events
+        delivery, retry = config.delivery, config.retry
+        chance = Random()  # noqa: S311 - order and jitter, not secrets
+        courier = Courier(
+            self._reactor,
+            StubResolver(
+                self._reactor, config.dns.servers, config.dns.time_out.total_seconds()
+            ),
+            self._spool,
+            CourierRules(
+                hostname=material.hostname,
+                own_names=frozenset({material.hostname, *delivery.own_names}),
+                addresses=AddressRules(
+                    own_addresses | frozenset(delivery.own_addresses),
+                    delivery.allow_loopback,
+                ),
+                families=delivery.addresses,
+                source_ipv4=delivery.source_ipv4,
+                source_ipv6=delivery.source_ipv6,
+                time_outs=_time_outs(config),
+            ),
+            events,
+            chance,
+        )
+        reporter = Reporter(
+            self._spool,
+            ReportRules(
+                hostname=material.hostname,
+                postmaster=config.server.postmaster
+                or f"postmaster@{material.hostname}",
+                returned_content=delivery.returned_content,
+            ),
+            self._sign_report,
+            events,
+            self.metrics,
+        )
+        return DeliveryScheduler(
+            self._reactor,
+            self._spool,
+            courier,
+            reporter,
+            _routes(config, material),
+            RetrySchedule(
+                first=retry.first,
+                longest=retry.longest,
+                give_up=retry.give_up,
+                report_delay_after=retry.report_delay_after,
+                jitter=retry.jitter,
+            ),
+            DeliveryLimits(
+                connections=delivery.connections,
+                connections_per_destination=delivery.connections_per_destination,
+                messages_per_connection=delivery.messages_per_connection,
+                idle_connection=delivery.idle_connection.total_seconds(),
+            ),
+            self._counts,
+            events,
+            self.metrics,
+            chance=chance,
+        )
+
+    def _sign_report(self, header: bytes, body: bytes, at: datetime) -> bytes:
+        """Reports are signed by the postmaster's domain, where it has a key."""
+        address = self._config.server.postmaster
+        domain = address.rpartition("@")[2] or self._material.hostname
+        signer = signer_for(domain.lower(), self._material.signers)
+        if signer is None:
+            return header
+        hasher = signer.body_hasher()
+        hasher.update(body)
+        fields = [one.raw for one in HeaderSection.parse(header).fields]
+        return signer.sign(fields, hasher.digest(), at) + header
+
+    # Submission
+
+    def _desk_services(self) -> DeskServices:
+        config, material = self._config, self._material
+        message = config.message
+        return DeskServices(
+            clock=self._reactor,
+            portal=self._login.portal,
+            spool=self._spool,
+            delivery=self._scheduler,
+            content=ContentRules(
+                hostname=material.hostname,
+                message_id_domain=message.message_id_domain or material.hostname,
+                header_size=config.limits.header_size,
+                received_fields=config.limits.received_fields,
+                rewrite_foreign_from=config.senders.on_foreign_from == "rewrite",
+                signers=material.signers,
+                sign_or_refuse=config.dkim.unsigned == "refuse",
+            ),
+            routed=frozenset(
+                name for name in config.route if not name.startswith((".", "*"))
+            ),
+            show_client=message.received_client == "show",
+            events=self._events,
+            metrics=self.metrics,
+        )
+
+    def _factory(self, name: str, listener: ListenerSection) -> SubmissionFactory:
+        config, limits = self._config, self._config.limits
+        manner = {
+            "starttls": TlsManner.STARTTLS,
+            "implicit": TlsManner.IMPLICIT,
+            "none": TlsManner.NONE,
+        }[listener.tls]
+        session_limits = SessionLimits(
+            message_size=limits.message_size,
+            recipients=limits.recipients,
+            line=limits.line,
+            bad_commands=limits.bad_commands,
+        )
+        line_ends = (
+            LineEnds.STRICT
+            if config.message.line_ends == "reject"
+            else LineEnds.NORMALISE
+        )
+        hostname = self._material.hostname
+        mechanisms = (Plain(), LoginMechanism())
+        portal = self._services.portal
+
+        def make(session_id: str, client: str) -> tuple[ServerSession, Desk]:
+            session = ServerSession(
+                hostname,
+                manner,
+                session_limits,
+                mechanisms=mechanisms,
+                line_ends=line_ends,
+            )
+            trusted_as = (
+                (lambda: portal.trusted(listener.submitter))
+                if manner is TlsManner.NONE
+                else None
+            )
+            return session, Desk(
+                self._services, session, session_id, client, trusted_as
+            )
+
+        return SubmissionFactory(
+            name=name,
+            clock=self._reactor,
+            make=make,
+            counts=SharedConnections(
+                self._counts, limits.connections, limits.connections_per_address
+            ),
+            tls=self._tls,
+            implicit_tls=manner is TlsManner.IMPLICIT,
+            trusted=_trusts(listener.trusted)
+            if manner is TlsManner.NONE
+            else lambda _: True,
+            time_limits=TimeLimits(
+                handshake=_seconds(limits.handshake),
+                idle=_seconds(limits.idle),
+                transaction=_seconds(limits.transaction),
+                session=_seconds(limits.session),
+            ),
+            events=self._events,
+            metrics=self.metrics,
+        )
+
+
+class InProcess:
+    """A worker that lives in its supervisor's process (``workers = 0``)."""
+
+    pid = None
+
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401
+        name: str,
+        tree: WorkerTree,
+        summed: Summed,
+        on_end: Callable[["InProcess"], None],
+    ) -> None:
+        self.name = name
+        self.ready = False
+        self.draining = False
+        self.became_ready: Deferred[bool] = Deferred()
+        self.ended: Deferred[None] = Deferred()
+        self.pipe = self
+        self._reactor = reactor
+        self._tree = tree
+        self._summed = summed
+        self._on_end = on_end
+
+    def start(self) -> None:
+        """Start the tree; a failure is the starter's to see."""
+        Deferred.fromCoroutine(self._tree.start()).addCallbacks(
+            lambda _: self._settled(ready=True), self._failed
+        )
+
+    def _failed(self, failure: Any) -> None:  # noqa: ANN401
+        self._settled(ready=False)
+        failure.raiseException()
+
+    def _settled(self, *, ready: bool) -> None:
+        self.ready = ready
+        self.became_ready.callback(ready)
+
+    def drain(self, grace: float) -> None:
+        """Finish."""
+        if not self.draining:
+            self.draining = True
+            self.ready = False
+            Deferred.fromCoroutine(self._end(grace))
+
+    async def _end(self, grace: float) -> None:
+        await self._tree.stop(grace)
+        self._summed.put(self.name, self._tree.metrics.snapshot())
+        self._summed.end(self.name)
+        self._on_end(self)
+        self.ended.callback(None)
+
+    async def ask(self, name: str, time_out: float) -> Snapshot:  # noqa: ARG002
+        """As `Pipe.ask`, for the one question there is: its figures."""
+        return self._tree.metrics.snapshot()
+
+
+def _time_outs(config: Config) -> TimeOuts:
+    section = config.delivery.time_out
+    return TimeOuts(
+        connect=section.connect.total_seconds(),
+        greeting=section.greeting.total_seconds(),
+        helo=section.helo.total_seconds(),
+        mail=section.mail.total_seconds(),
+        rcpt=section.rcpt.total_seconds(),
+        data=section.data.total_seconds(),
+        block=section.block.total_seconds(),
+        dot=section.dot.total_seconds(),
+        quit=section.quit.total_seconds(),
+    )
+
+
+def _routes(config: Config, material: Material) -> Routes:
+    configured: dict[str, Route] = {}
+    for name, section in config.route.items():
+        mx_of = section.host.removeprefix("mx:") if section.host[:3] == "mx:" else ""
+        configured[name] = Route(
+            key=f"route {name}",
+            mx_of=mx_of,
+            host="" if mx_of else section.host,
+            port=section.port,
+            tls=TlsPolicy[section.tls.upper()],
+            trust=material.route_trust[name],
+            user=section.user,
+            password=material.route_passwords[name],
+        )
+    return Routes(
+        configured, config.delivery.port, TlsPolicy[config.delivery.tls.upper()]
+    )
+
+
+def _trusts(
+    networks: Sequence[IPv4Network | IPv6Network],
+) -> Callable[[str], bool]:
+    def trusted(client: str) -> bool:
+        parsed = ip_address(client.partition("%")[0])
+        return any(
+            parsed.version == network.version and parsed in network
+            for network in networks
+        )
+
+    return trusted
+
+
+def _seconds(span: Any) -> float | None:  # noqa: ANN401 - timedelta or None
+    return None if span is None else span.total_seconds()
