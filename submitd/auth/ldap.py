@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import frozen
+from ldaptor import ldapfilter
 from ldaptor.protocols import pureldap
-from ldaptor.protocols.ldap import ldapfilter
 from ldaptor.protocols.ldap.ldapclient import LDAPClient
 from ldaptor.protocols.ldap.ldaperrors import LDAPException, LDAPInvalidCredentials
 from ldaptor.protocols.ldap.ldapsyntax import LDAPEntry

@@ -349,9 +349,9 @@ def _verdict(refusals: Sequence[Outcome], trouble: Sequence[str]) -> Delayed | F
     """All hosts tried in vain: permanent only where all of them said so."""
     words = "; ".join(dict.fromkeys(trouble))[:900] or "no host could be tried"
     last = refusals[-1] if refusals else None
-    if isinstance(last, Failed) and all(isinstance(one, Failed) for one in refusals):
-        if len(refusals) >= len(trouble):
-            return Failed(last.status, words, last.host)
+    permanent = all(isinstance(one, Failed) for one in refusals)
+    if isinstance(last, Failed) and permanent and len(refusals) >= len(trouble):
+        return Failed(last.status, words, last.host)
     if isinstance(last, Delayed):
         return Delayed(last.status, words, last.host)
     return Delayed(EnhancedCode(4, 4, 1), words)

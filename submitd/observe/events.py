@@ -39,7 +39,9 @@ class Events(Protocol):
     def emit(self, event: LogEvent, **facts: object) -> None:
         """Log ``event``. Facts are named values: never a password, never content."""
 
-    def failure(self, event: LogEvent, fault: BaseException, **facts: object) -> None:
+    def failure(
+        self, event: LogEvent, fault: BaseException | None, **facts: object
+    ) -> None:
         """Log ``event`` with the traceback of a bug."""
 
 

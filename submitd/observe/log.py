@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -16,6 +15,9 @@ from twisted.logger import LogEvent as TwistedEvent
 from zope.interface import implementer
 
 from submitd.observe.events import BUG, LIBRARY, LOG_LINES_LOST, Level, LogEvent
+
+_STANDARD_ERROR: Final = 2
+"""The descriptor itself: twistd puts a log of its own in the name's place."""
 
 _GATHER: Final = 0.05
 """Seconds that lines wait for company: one write a moment, not one a line."""
@@ -77,7 +79,7 @@ class LineWriter:
             OSError: the file cannot be opened for appending.
         """
         self._target = (
-            os.dup(sys.stderr.fileno())
+            os.dup(_STANDARD_ERROR)
             if path is None
             else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         )
@@ -144,7 +146,9 @@ class EventLog:
             known = {name: fact for name, fact in facts.items() if fact is not None}
             self._write(self._line(event, known | self._always, datetime.now(UTC)))
 
-    def failure(self, event: LogEvent, fault: BaseException, **facts: object) -> None:
+    def failure(
+        self, event: LogEvent, fault: BaseException | None, **facts: object
+    ) -> None:
         """Log ``event`` with the traceback of ``fault``."""
         self.emit(event, **facts, traceback="".join(traceback.format_exception(fault)))
 
@@ -165,5 +169,7 @@ class LibraryObserver:
             )
             return
         level = Level[event["log_level"].name.upper().replace("CRITICAL", "ERROR")]
-        kind = LogEvent(LIBRARY.name, max(level, Level.DEBUG), LIBRARY.sentence)
+        # What a library says for information is about itself.
+        level = Level.DEBUG if level is Level.INFO else level
+        kind = LogEvent(LIBRARY.name, level, LIBRARY.sentence)
         self._events.emit(kind, origin=origin, text=formatEvent(event))

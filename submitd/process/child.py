@@ -37,6 +37,8 @@ class _ToChild:
 class Child(ProcessProtocol):
     """One worker: started, told to drain, ended at last by force."""
 
+    transport: Any
+
     def __init__(
         self,
         reactor: Any,  # noqa: ANN401 - IReactorProcess and IReactorTime at once
@@ -81,7 +83,7 @@ class Child(ProcessProtocol):
 
     def connectionMade(self) -> None:
         self.pid = self.transport.pid
-        self.pipe.makeConnection(_ToChild(self.transport))  # type: ignore[arg-type]
+        self.pipe.makeConnection(_ToChild(self.transport))
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: ARG002
         self.pipe.dataReceived(data)

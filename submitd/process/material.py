@@ -162,8 +162,10 @@ class _Loading:
         self, where: str, template: str, file: Path, hostname: str
     ) -> SigningKey | None:
         try:
-            today = datetime.now(UTC).date()
-            selector = expand_selector(template, today, hostname)
+            # <year> is the key's, not today's: a restart in January must not
+            # sign under a selector that nobody has published.
+            made = datetime.fromtimestamp(file.stat().st_mtime, UTC).date()
+            selector = expand_selector(template, made, hostname)
             return SigningKey(selector, PrivateKey.load(file.read_bytes()))
         except BadSelector as problem:
             self._problem(f"{where} selector", template, str(problem))

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -11,7 +11,6 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
     IReactorTime,
-    ITCPTransport,
     ITLSTransport,
 )
 from twisted.internet.protocol import Factory, connectionDone
@@ -85,7 +84,8 @@ class TimeLimits:
 class SubmissionProtocol(Connection):
     """Moves bytes between a transport and a session, and keeps time."""
 
-    transport: ITCPTransport
+    transport: Any
+    """ITCPTransport, ITLSTransport and IPushProducer at once."""
 
     def __init__(
         self,
@@ -247,9 +247,10 @@ class SubmissionProtocol(Connection):
             self._give_up(fault)
 
     def _drive(self, work: Awaitable[None]) -> None:
-        Deferred.fromCoroutine(work).addErrback(  # type: ignore[arg-type]
-            lambda failure: self._give_up(failure.value)
-        )
+        Deferred.fromCoroutine(work).addErrback(self._failed)  # type: ignore[arg-type]
+
+    def _failed(self, failure: Failure) -> None:
+        self._give_up(failure.value)
 
     async def _answer_later(self, answer: Awaitable[Reply | None]) -> None:
         self._flush()
@@ -287,7 +288,7 @@ class SubmissionProtocol(Connection):
         if octets and not self._lost:
             self.transport.write(octets)
 
-    def _give_up(self, fault: BaseException) -> None:
+    def _give_up(self, fault: BaseException | None) -> None:
         # The only place where a bug of ours becomes a reply. What it says of
         # itself stays in our log: it may name hosts, paths or credentials.
         self.factory.events.failure(SESSION_BROKEN, fault, session=self._id)
@@ -345,6 +346,8 @@ class SubmissionProtocol(Connection):
 class SubmissionFactory(Factory):
     """Connections of one listener."""
 
+    noisy = False
+
     def __init__(
         self,
         *,
@@ -375,7 +378,9 @@ class SubmissionFactory(Factory):
         self._open: set[SubmissionProtocol] = set()
         self._all_closed: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress) -> SubmissionProtocol:
+    def buildProtocol(  # type: ignore[override]  # Twisted's stub is untyped here
+        self, addr: IAddress | None
+    ) -> SubmissionProtocol:
         client = str(getattr(addr, "host", "unknown")).removeprefix("::ffff:")
         return SubmissionProtocol(
             self, secrets.token_hex(6), client, trusted=self._trusted(client)
@@ -401,7 +406,8 @@ class SubmissionFactory(Factory):
             connection.shut_down()
         if not self._open:
             return Deferred.fromCoroutine(_nothing())
-        self._all_closed = ended = Deferred()
+        ended: Deferred[None] = Deferred()
+        self._all_closed = ended
         last_call = self.clock.callLater(grace, self._abort_all)
 
         def settle(_: None) -> None:
