@@ -231,7 +231,7 @@ def _described(entry: QueueEntry, now: datetime) -> Iterator[str]:
 
 def _fate(one: Recipient, entry: QueueEntry, now: datetime) -> str:
     if one.state is not State.QUEUED:
-        return one.state.value
+        return str(one.state.value)
     if entry.held:
         return f"held after {one.attempts} attempts"
     if one.due_at <= now:

@@ -1,0 +1,78 @@
+"""``submitctl check``: is the configuration right, and the world as it says?"""
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, Final
+
+from submitd.cli.findings import Finding, Verdict, print_findings
+from submitd.cli.loop import TookTooLong, run_in_reactor
+from submitd.cli.probes import probe
+from submitd.config.reader import read_config
+from submitd.config.sections import Config, ListenerSection
+from submitd.process.material import Material, load_material
+from submitd.process.sockets import addresses_of
+
+_LIVE_TIME: Final = 120.0
+
+
+def declare(commands: Any) -> None:  # noqa: ANN401
+    """The command."""
+    parser = commands.add_parser("check", help="say all that is wrong, at once")
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="also ask directory, DNS and certificate, and prove [senders] test",
+    )
+    parser.add_argument("--json", action="store_true", help="one object a line")
+    parser.set_defaults(run=check)
+
+
+def check(options: argparse.Namespace) -> int:
+    """Read and load everything that a start would."""
+    config, source = read_config(options.config)
+    material = load_material(config, source)
+    findings = [
+        Finding(Verdict.GOOD, str(source.file), "the configuration is right"),
+        *described(config, material),
+    ]
+    if options.live:
+        try:
+            findings += run_in_reactor(
+                lambda reactor: probe(reactor, config, material), _LIVE_TIME
+            )
+        except TookTooLong as problem:
+            print_findings(findings, as_json=options.json)
+            print(f"submitctl: {problem}", file=sys.stderr)
+            return os.EX_TEMPFAIL
+    return print_findings(findings, as_json=options.json)
+
+
+def described(config: Config, material: Material) -> Iterator[Finding]:
+    """What would be listened on, under which name, and what would be signed."""
+    yield Finding(
+        Verdict.GOOD, "server", f"named {material.hostname}, run by {getpass.getuser()}"
+    )
+    if not config.listener:
+        yield Finding(Verdict.ODD, "listener", "there is none: mail can only go out")
+    for name, listener in config.listener.items():
+        where = ", ".join(
+            f"{one.host} port {one.port}" for one in addresses_of(listener)
+        )
+        yield Finding(Verdict.GOOD, f"listener {name}", f"{where}, {_manner(listener)}")
+    for name, signer in material.signers.items():
+        selectors = ", ".join(one.selector for one in signer.keys)
+        yield Finding(
+            Verdict.GOOD, f"dkim {name}", f"signs as {signer.domain} by {selectors}"
+        )
+
+
+def _manner(listener: ListenerSection) -> str:
+    if listener.tls == "starttls":
+        return "STARTTLS and log-in"
+    if listener.tls == "implicit":
+        return "TLS from the first octet and log-in"
+    trusted = ", ".join(map(str, listener.trusted))
+    return f"no TLS, {trusted} as {listener.submitter}"
