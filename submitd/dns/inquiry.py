@@ -3,6 +3,7 @@
 import secrets
 from collections import deque
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -194,8 +195,14 @@ class _Attempt:
             self._take(response)
 
     def _is_from_server(self, source: tuple[str, int]) -> bool:
+        host, port = source
         # The zone behind "%" names our interface; sources come without it.
-        return source == (self.server.host.partition("%")[0], self.server.port)
+        expected = self.server.host.partition("%")[0]
+        return port == self.server.port and (
+            host == expected
+            # One IPv6 address can be written in many ways.
+            or ip_address(host) == ip_address(expected)
+        )
 
     def _count_wrong(self) -> None:
         self._wrong += 1

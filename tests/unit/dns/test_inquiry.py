@@ -362,10 +362,20 @@ def test_cancelling_ends_it_and_says_who_was_silent() -> None:
     assert asked.is_over
 
 
-def test_a_link_local_server_answers_without_naming_our_interface() -> None:
-    asked = Asked(NameServer("fe80::1%eth0"))
+@pytest.mark.parametrize(
+    ("host", "source"),
+    [
+        ("fe80::1%eth0", "fe80::1"),
+        ("2001:DB8:0::53", "2001:db8::53"),
+        ("::ffff:c000:235", "::ffff:192.0.2.53"),
+    ],
+)
+def test_a_server_is_known_however_its_address_is_written(
+    host: str, source: str
+) -> None:
+    asked = Asked(NameServer(host))
 
     query = asked.network.last
-    query.receive(reply_to(query.octets, authority=[soa()]), ("fe80::1", 53))
+    query.receive(reply_to(query.octets, authority=[soa()]), (source, 53))
 
     assert len(asked.answers) == 1
