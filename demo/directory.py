@@ -5,6 +5,8 @@ taken under TLS only, and shown to nobody.
 """
 
 import argparse
+import itertools
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +88,12 @@ def read_people(file: Path) -> Any:  # noqa: ANN401
     trees: list[Any] = []
     problems: list[str] = []
     try:
-        with file.open("rb") as opened:
-            fromLDIFFile(opened).addCallbacks(
-                trees.append, lambda failure: problems.append(failure.getErrorMessage())
-            )
+        # ldaptor wants no empty line before the first entry, and one after the last.
+        lines = file.read_bytes().splitlines(keepends=True)
+        entries = itertools.dropwhile(lambda one: one.strip()[:1] in b"#", lines)
+        fromLDIFFile(BytesIO(b"".join(entries) + b"\n\n")).addCallbacks(
+            trees.append, lambda failure: problems.append(failure.getErrorMessage())
+        )
     except OSError as problem:
         raise Unusable(f"{file} cannot be read: {problem.strerror}") from problem
     except Exception as problem:

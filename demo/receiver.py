@@ -188,7 +188,7 @@ class ReceivingProtocol(Protocol, TimeoutMixin):
                     break
                 if not verdict.is_positive:
                     self._bag.tell(
-                        f"refused  {recipient}: {verdict.code} {verdict.text}"
+                        f"refused  {recipient}: {verdict.code} {verdict.enhanced} {verdict.text}"
                     )
                 session.answer(verdict)
                 continue

@@ -236,7 +236,8 @@ def _show_settings(settings: Settings, world: World) -> None:
     ports = f"{world.ldap_port}, {world.dns_port} and {world.smtp_port}"
     _say(f"""
 For your mail program (also in {settings.environment_file}):
-  server     {HOST}, port {settings.submit_port} (STARTTLS) or {settings.submits_port} (TLS)
+  server     {HOST}
+  port       {settings.submit_port} with STARTTLS, {settings.submits_port} with TLS
   log-in     {USER}, password {PASSWORD} (or bob, buildings)
   trust      {world.ca_file}
   from       {FROM}; alice may write as press@{SENDER_DOMAIN}, too
