@@ -52,19 +52,28 @@ def received_field(
     lines = []
     if origin.client_name is not None or origin.client_address is not None:
         name = _as_token(origin.client_name or "unknown")
-        lines.append(f"from {name} ([{origin.client_address or 'unknown'}])")
+        lines.append(f"from {name} ([{_as_literal(origin.client_address)}])")
     lines.append(f"by {hostname} with {origin.protocol}")
     if origin.tls is not None:
         lines.append(f"(version={origin.tls.version} cipher={origin.tls.cipher})")
     lines.append(f"id {queue_id}; {format_datetime(at)}")
-    return ("Received: " + "\r\n\t".join(lines) + "\r\n").encode("utf-8")
+    return ("Received: " + "\r\n\t".join(lines) + "\r\n").encode("ascii")
+
+
+def _as_literal(address: str | None) -> str:
+    """What stands in the brackets (RFC 5321 section 4.1.3)."""
+    if address is None:
+        return "unknown"
+    return f"IPv6:{address}" if ":" in address else address
 
 
 def _as_token(name: str) -> str:
     # A client may call itself anything; in a trace field it must not look
-    # like a clause or a comment of ours.
+    # like a clause or a comment of ours, nor bring octets beyond ASCII into
+    # a message that may go where these are not understood.
     safe = "".join(
-        one if one.isalnum() or one in ".-_:[]" else "?" for one in name[:255]
+        one if one.isascii() and (one.isalnum() or one in ".-_:[]") else "?"
+        for one in name[:255]
     )
     return safe or "unknown"
 

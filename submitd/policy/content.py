@@ -228,5 +228,7 @@ def _parsed(text: str) -> Mailbox:
 
 
 def _unexpected(character: str) -> str:
+    if not character:
+        return "it ends too early"
     shown = character if character.isascii() else f"U+{ord(character):04X}"
-    return f"there is an unexpected {shown!r}" if shown != "'" else "there is a stray '"
+    return f'there is an unexpected "{shown}"'
