@@ -1,15 +1,31 @@
 """The addresses of one host, of both families."""
 
+from collections.abc import Coroutine, Sequence
 from ipaddress import ip_address
 from itertools import chain, zip_longest
 from random import Random
+from typing import Any, TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 
 from submitd.dns.answer import Answer, NameNotFound, ResolverUnavailable
 from submitd.dns.caching import Resolver
 from submitd.dns.message import AddressRecord, BadName, IPAddress, RecordType
+
+T = TypeVar("T")
+
+
+async def together(coroutines: Sequence[Coroutine[Deferred[Any], Any, T]]) -> list[T]:
+    """What the coroutines, at least one, return; they wait at the same time.
+
+    None of them raises. Mostly all is remembered and nothing waits: so the
+    last needs no Deferred of its own, nor does an only one.
+    """
+    *others, last = coroutines
+    started = [Deferred.fromCoroutine(other) for other in others]
+    result = await last
+    return [*[await other for other in started], result]
 
 
 @frozen(kw_only=True)
@@ -45,9 +61,7 @@ async def look_up_addresses(
     that fail at AAAA are common. Without any, a family that nobody could tell
     of leaves it open whether the host has one.
     """
-    results: list[Answer | NoAddress | ResolverUnavailable] = await gatherResults(
-        [Deferred.fromCoroutine(_ask(resolver, host, kind)) for kind in families]
-    )
+    results = await together([_ask(resolver, host, kind) for kind in families])
     answers = [one for one in results if isinstance(one, Answer) and one.records]
     if answers:
         return HostAddresses(

@@ -11,13 +11,13 @@ from random import Random
 from typing import Final
 
 from attrs import evolve, field, frozen
-from twisted.internet.defer import Deferred, gatherResults
 
 from submitd.dns.addresses import (
     HostAddresses,
     NoAddress,
     is_address,
     look_up_addresses,
+    together,
 )
 from submitd.dns.answer import NameNotFound, ResolverUnavailable
 from submitd.dns.caching import Resolver
@@ -307,11 +307,9 @@ class _Candidates:
         self, group: tuple[ExchangerRecord, ...]
     ) -> list[HostAddresses | NoAddress | ResolverUnavailable]:
         search = self.search
-        return await gatherResults(
+        return await together(
             [
-                Deferred.fromCoroutine(
-                    look_up_addresses(search.resolver, one.exchanger, search.families)
-                )
+                look_up_addresses(search.resolver, one.exchanger, search.families)
                 for one in group
             ]
         )

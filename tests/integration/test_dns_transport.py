@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
@@ -14,6 +15,8 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import DatagramProtocol, Protocol, ServerFactory
+from twisted.internet.testing import MemoryReactor
+from twisted.python.failure import Failure
 
 from submitd.dns.answer import ResolverUnavailable
 from submitd.dns.caching import CachingResolver, make_resolver
@@ -280,3 +283,52 @@ def test_a_query_that_cannot_be_sent_leaves_no_socket_behind() -> None:
         ReactorNetwork(reactor).send_datagram(
             NameServer("127.0.0.1"), bytes(100_000), Ear()
         )
+
+
+@pytest.fixture
+def server_socket() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
+        found.bind(("127.0.0.1", 0))
+        yield found
+
+
+def test_a_flood_is_read_in_pieces(server_socket: socket.socket) -> None:
+    """Between them others have their turn."""
+    reactor, ear = MemoryReactor(), Ear()
+    server = NameServer("127.0.0.1", server_socket.getsockname()[1])
+    channel = ReactorNetwork(reactor).send_datagram(server, b"query", ear)
+    (reader,) = reactor.getReaders()
+    reader.doRead()
+    assert ear.heard == []
+
+    query, client = server_socket.recvfrom(100)
+    assert query == b"query"
+    for _ in range(20):
+        server_socket.sendto(b"answer", client)
+    reader.doRead()
+    assert len(ear.heard) == 16
+    reader.doRead()
+    assert ear.heard == [b"answer"] * 20
+
+    channel.close()
+    assert reactor.getReaders() == []
+
+
+def test_an_error_is_told_once_whoever_finds_it(server_socket: socket.socket) -> None:
+    """Reactors differ in how they show that one is pending."""
+    server = NameServer("127.0.0.1", server_socket.getsockname()[1])
+    server_socket.close()
+
+    for find in (
+        lambda reader: reader.doRead(),
+        lambda reader: reader.connectionLost(Failure(ConnectionDone())),
+    ):
+        reactor, ear = MemoryReactor(), Ear()
+        ReactorNetwork(reactor).send_datagram(server, b"query", ear)
+        (reader,) = reactor.getReaders()
+        find(reader)
+        reader.doRead()
+        reader.connectionLost(Failure(ConnectionDone()))
+
+        assert ear.broke.result == "Connection refused"
+        assert reactor.getReaders() == []

@@ -269,6 +269,7 @@ def test_name_servers_in_place_of_an_answer_are_a_referral(
 
 def test_name_servers_beside_an_answer_are_no_referral() -> None:
     for octets in (
+        reply_to(QUERY, authority=[a("192.0.2.1")]),
         reply_to(QUERY, [mx(1, b"x")], authority=[record(ORG, dns.Record_NS(b"ns"))]),
         reply_to(QUERY, authority=[record(ORG, dns.Record_NS(b"ns")), soa()]),
     ):
