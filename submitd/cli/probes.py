@@ -27,7 +27,8 @@ from submitd.dns.caching import Resolver, make_resolver
 from submitd.dns.message import BadName, RecordType
 from submitd.mail.address import BadAddress, parse_mailbox
 from submitd.observe.events import Level
-from submitd.process.login import build_login, login_limits
+from submitd.process.counts import login_limits
+from submitd.process.login import build_login
 from submitd.process.material import Material
 
 _RENEW: Final = timedelta(days=14)

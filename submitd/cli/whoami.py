@@ -21,7 +21,8 @@ from submitd.cli.loop import TookTooLong, run_in_reactor, to_standard_error
 from submitd.config.reader import read_config
 from submitd.config.sections import Config
 from submitd.observe.events import Level
-from submitd.process.login import build_login, login_limits
+from submitd.process.counts import login_limits
+from submitd.process.login import build_login
 from submitd.process.material import Material, load_material
 
 

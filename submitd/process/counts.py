@@ -8,11 +8,25 @@ share of the limit: mail goes on, and the limit holds within a factor.
 from collections import Counter
 from typing import Final
 
+from submitd.auth.throttle import LoginLimits
+from submitd.config.sections import Config
 from submitd.observe.events import SUPERVISOR_SILENT, Events
 from submitd.process.pipe import NoAnswer, Pipe
 
 _PATIENCE: Final = 1.0
 """Seconds to wait for the supervisor: it only counts."""
+
+
+def login_limits(config: Config) -> LoginLimits:
+    """As configured."""
+    section = config.log_in
+    return LoginLimits(
+        per_address=section.failures_per_address,
+        per_account=section.failures_per_account,
+        window=section.window,
+        delay=section.delay,
+        longest_delay=section.longest_delay,
+    )
 
 
 class Counts:

@@ -29,22 +29,10 @@ from submitd.auth.files import TableFile, parse_passwords, parse_senders
 from submitd.auth.hashes import HashThreads
 from submitd.auth.ldap import Directory, DirectoryServers, Filter, Server
 from submitd.auth.portal import LoginPortal, SubmitterRealm
-from submitd.auth.throttle import LoginCounts, LoginLimits
+from submitd.auth.throttle import LoginCounts
 from submitd.config.sections import Config, RuleSection
 from submitd.observe.events import Events
 from submitd.process.material import Material
-
-
-def login_limits(config: Config) -> LoginLimits:
-    """As configured."""
-    section = config.log_in
-    return LoginLimits(
-        per_address=section.failures_per_address,
-        per_account=section.failures_per_account,
-        window=section.window,
-        delay=section.delay,
-        longest_delay=section.longest_delay,
-    )
 
 
 class Login:

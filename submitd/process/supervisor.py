@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
@@ -39,16 +39,17 @@ from submitd.observe.events import (
 from submitd.observe.log import EventLog
 from submitd.observe.metrics import Summed
 from submitd.process.child import FIRST_SHARED, Child
-from submitd.process.counts import Counts
-from submitd.process.login import login_limits
+from submitd.process.counts import Counts, login_limits
 from submitd.process.logs import open_log
 from submitd.process.material import load_material
 from submitd.process.pipe import NoAnswer
 from submitd.process.sockets import CannotBind, Sockets
-from submitd.process.tree import InProcess, WorkerTree
 from submitd.spool.recovery import OpenSpool, open_spool
 from submitd.spool.store import SpoolUnavailable, Standing
 from submitd.web.site import make_site
+
+if TYPE_CHECKING:
+    from submitd.process.tree import InProcess
 
 _FIRST_DELAY: Final = 1.0
 _LONGEST_DELAY: Final = 30.0
@@ -61,6 +62,17 @@ _START_TIME: Final = 60.0
 _GATHER_TIME: Final = 2.0
 _STANDING_AGE: Final = 2.0
 """Seconds for which the queue's figures are not asked for again."""
+
+
+_ALLOCATION: Final = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+}
+"""For the C library: what large messages took goes back to the system.
+
+Otherwise each thread keeps an arena of its own, and the heap its high water.
+"""
 
 
 class Supervisor(Service):
@@ -159,6 +171,10 @@ class Supervisor(Service):
         return [self._spawn(source, count) for _ in range(count)]
 
     def _begin_in_process(self, config: Config) -> "InProcess":
+        # Not at the top: a supervisor with workers needs none of it, and is
+        # 15 MB smaller without.
+        from submitd.process.tree import InProcess, WorkerTree
+
         self._number += 1
         name = f"worker-{self._number}"
         here = InProcess(
@@ -199,7 +215,7 @@ class Supervisor(Service):
             for one in sockets:
                 listeners.setdefault(listener, []).append(FIRST_SHARED + len(shared))
                 shared.append(one.fileno())
-        child.start(shared, dict(os.environ))
+        child.start(shared, _ALLOCATION | os.environ)
         child.pipe.tell(
             "start",
             name=name,

@@ -19,8 +19,7 @@ from submitd.config.reader import Source, build_config
 from submitd.observe.events import BUG
 from submitd.observe.log import LibraryObserver
 from submitd.process.child import FROM_WORKER
-from submitd.process.counts import SharedCounts
-from submitd.process.login import login_limits
+from submitd.process.counts import SharedCounts, login_limits
 from submitd.process.logs import OpenLog, open_log
 from submitd.process.material import load_material
 from submitd.process.pipe import Pipe

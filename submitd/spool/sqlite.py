@@ -51,6 +51,8 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("PRAGMA temp_store = MEMORY")
+        # KiB, negative: rows are read once, so a large cache only takes room.
+        connection.execute("PRAGMA cache_size = -1024")
     return connection
 
 
