@@ -5,7 +5,8 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -13,6 +14,7 @@ from demo.settings import ROOT, Unusable
 
 _START_TIME: Final = 30.0
 _STOP_TIME: Final = 20.0
+_MOST_SAID: Final = 1000
 _LAST_WORDS: Final = 3
 """Lines of a log that are shown when its process has died."""
 
@@ -84,10 +86,9 @@ class EmbeddedServer(Child):
         name: str,
         command: Sequence[str],
         log: Path,
-        tell: Callable[[str], None],
     ) -> None:
-        """``tell`` gets each line that it says later, in a thread."""
-        self._tell = tell
+        """Start it. Raises Unusable: it cannot be started."""
+        self._said: deque[str] = deque(maxlen=_MOST_SAID)
         self._is_ready = threading.Event()
         self.port: int | None = None
         super().__init__(name, command, log)
@@ -112,11 +113,15 @@ class EmbeddedServer(Child):
         for line in self.process.stdout:
             text = line.decode(errors="replace").rstrip()
             if self._is_ready.is_set():
-                self._tell(text)
+                self._said.append(text)
             elif text.startswith("ready "):
                 self.port = int(text.removeprefix("ready "))
                 self._is_ready.set()
         self._is_ready.set()
+
+    def more(self) -> list[str]:
+        """What it said since the last call."""
+        return [self._said.popleft() for _ in range(len(self._said))]
 
     def wait_ready(self) -> int:
         """The port. Raises Unusable: it does not serve."""

@@ -187,9 +187,8 @@ class ReceivingProtocol(Protocol, TimeoutMixin):
                     self._bag.tell(f"silent   to {recipient}, until the client is gone")
                     break
                 if not verdict.is_positive:
-                    self._bag.tell(
-                        f"refused  {recipient}: {verdict.code} {verdict.enhanced} {verdict.text}"
-                    )
+                    said = verdict.encode().decode().rstrip()
+                    self._bag.tell(f"refused  {recipient}: {said}")
                 session.answer(verdict)
                 continue
             session.answer(self._answer(event))

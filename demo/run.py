@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -159,7 +160,6 @@ def _start_world(
             name,
             (sys.executable, "-m", f"demo.{module}", "--port", str(port), *arguments),
             settings.directory / f"{module}.log",
-            _say,
         )
         children.append(server)
         return server
@@ -256,8 +256,14 @@ Ctrl-C ends it all.
 
 
 def _watch(children: list[Child], story: Story) -> None:
+    tellers: list[EmbeddedServer | Story] = [
+        one for one in children if isinstance(one, EmbeddedServer)
+    ]
+    tellers.append(story)
+    for teller in tellers:
+        teller.more()  # of the first mail, which has been shown
     while True:
-        for line in story.more():
+        for line in chain.from_iterable(teller.more() for teller in tellers):
             _say(line)
         for child in children:
             if child.has_ended:

@@ -8,6 +8,7 @@ _SHOWN: Final = re.compile(
     r"\[(?:login-\w+|sender-refused|message-\w+|report-\w+|worker-died|bug"
     r"|session-broken|attempt-broke|directory-down)\]"
 )
+_LEFT_OUT: Final = re.compile(r" (?:\[[\w-]+\]|(?:session|worker|message_id)=\S+)")
 _MOST: Final = 64 * 1024
 
 
@@ -34,5 +35,6 @@ class Story:
 
 
 def _brief(line: str) -> str:
-    """Without the date, which whoever watches knows."""
-    return line.partition("T")[2].partition(".")[0] + line.partition("Z")[2]
+    """Without the date and what tells one session from another."""
+    time, _, rest = line.partition(" ")
+    return f"{time[11:19]} {_LEFT_OUT.sub('', rest)}"
