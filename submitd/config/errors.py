@@ -38,4 +38,6 @@ def _as_toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"')[:200] + '"'
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_toml, value))}]"[:200]
     return str(value)[:200]

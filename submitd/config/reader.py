@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from attrs import evolve, field, fields, frozen
 
+from submitd.auth.ldap import Filter, Server
 from submitd.config.errors import ConfigErrors, ConfigProblem
 from submitd.config.sections import Config, ListenerSection, RuleSection
 
@@ -105,7 +106,7 @@ class _Reading:
             self.problems.append(self.problem(where, table, "must be a table"))
             return cls()
         known = {setting.name: setting for setting in fields(cls)}
-        for name in table.keys() - known.keys():
+        for name in sorted(table.keys() - known.keys()):
             self.problems.append(
                 self.problem((*where, name), None, _unknown(name, known))
             )
@@ -183,6 +184,7 @@ def _contradictions(config: Config, reading: _Reading) -> Iterator[ConfigProblem
     yield from _tls_problems(config, reading)
     for name, listener in config.listener.items():
         yield from _listener_problems(config, name, listener, reading)
+    yield from _shared_ports(config, reading)
     yield from _directory_problems(config, reading)
     for name, rule in config.senders.rule.items():
         yield from _rule_problems(config, name, rule, reading)
@@ -235,6 +237,19 @@ def _listener_problems(
         yield reading.problem((*where, "tls"), listener.tls, right)
 
 
+def _shared_ports(config: Config, reading: _Reading) -> Iterator[ConfigProblem]:
+    """Two listeners on one socket: a client would reach the one or the other."""
+    first: dict[tuple[str, int], str] = {}
+    for name, listener in config.listener.items():
+        other = first.setdefault((listener.address, listener.port), name)
+        if other != name:
+            yield reading.problem(
+                ("listener", name, "port"),
+                listener.port,
+                f"is taken by [listener.{other}] on the same address",
+            )
+
+
 def _directory_problems(config: Config, reading: _Reading) -> Iterator[ConfigProblem]:
     ldap = config.ldap
     if not ldap.servers:
@@ -250,15 +265,30 @@ def _directory_problems(config: Config, reading: _Reading) -> Iterator[ConfigPro
         right = 'check = "hash" needs an account that may read hashes'
         yield reading.problem(("ldap", "bind_dn"), None, right)
     for url in ldap.servers:
-        scheme, _, host = url.partition("://")
-        if scheme not in ("ldap", "ldaps") or not host:
+        try:
+            server = Server.parse(url)
+        except ValueError:
             right = "must be ldap://host[:port] or ldaps://host[:port]"
             yield reading.problem(("ldap", "servers"), url, right)
-        elif scheme == "ldap" and not ldap.starttls and not ldap.allow_clear_text:
-            bare = host.rpartition(":")[0] or host
-            if bare not in ("localhost", "127.0.0.1", "[::1]"):
-                right = "sends passwords in clear text; use starttls = true"
-                yield reading.problem(("ldap", "servers"), url, right)
+            continue
+        in_clear = not (server.implicit_tls or ldap.starttls or ldap.allow_clear_text)
+        if in_clear and server.host not in ("localhost", "127.0.0.1", "::1"):
+            right = "sends passwords in clear text; use starttls = true"
+            yield reading.problem(("ldap", "servers"), url, right)
+    yield from _filter_problems(("ldap", "filter"), ldap.filter, ("login",), reading)
+    yield from _filter_problems(("ldap", "lock_filter"), ldap.lock_filter, (), reading)
+
+
+def _filter_problems(
+    where: tuple[str, ...], written: str, places: tuple[str, ...], reading: _Reading
+) -> Iterator[ConfigProblem]:
+    if not written:
+        return
+    try:
+        Filter(written, places)
+    except ValueError:
+        right = "must be an LDAP filter such as (uid={login}), brackets included"
+        yield reading.problem(where, written, right)
 
 
 def _rule_problems(
@@ -271,8 +301,11 @@ def _rule_problems(
         right = f"must have exactly one of {', '.join(_RULE_KINDS)}; it {found}"
         yield reading.problem(where, None, right)
         return
-    if kinds == ["base"] and not rule.filter:
-        yield reading.problem((*where, "filter"), None, "is needed with base")
+    if kinds == ["base"]:
+        if not rule.filter:
+            yield reading.problem((*where, "filter"), None, "is needed with base")
+        places = ("login", "dn")
+        yield from _filter_problems((*where, "filter"), rule.filter, places, reading)
     if kinds[0] in ("attributes", "base") and not config.ldap.servers:
         yield reading.problem((*where, kinds[0]), None, "needs [ldap] servers")
     if rule.template:

@@ -24,6 +24,7 @@ from submitd.config.values import (
     optional_path,
     or_off,
     path,
+    path_or_standard_error,
     setting,
     size,
     socket_address,
@@ -94,8 +95,8 @@ class ServerSection:
 class LogSection:
     """Where the log goes, and how it looks."""
 
-    file: str = setting(
-        filled_text,
+    file: Path | None = setting(
+        path_or_standard_error,
         'A file that is appended to, or "-" for standard error.',
         default="-",
         example="/var/log/submitd/submitd.log",

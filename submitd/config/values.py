@@ -195,6 +195,11 @@ def path(value: object) -> Path:
     return Path(filled_text(value))
 
 
+def path_or_standard_error(value: object) -> Path | None:
+    """A path, or "-": None."""
+    return None if value == "-" else path(value)
+
+
 def domain(value: object) -> str:
     """A domain name, in its canonical form."""
     try:
@@ -215,7 +220,7 @@ def address(value: object) -> str:
     except ValueError:
         raise ValueError(
             "must be an IP address such as 192.0.2.1 or 2001:db8::1"
-        ) from (None)
+        ) from None
 
 
 def optional_address(value: object) -> str:

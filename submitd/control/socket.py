@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IReactorUNIX
 from twisted.internet.protocol import Factory
 from twisted.protocols.basic import LineOnlyReceiver
+from twisted.protocols.policies import TimeoutMixin
 
 from submitd.control import wire
 from submitd.observe.events import BUG, CONTROL_REQUEST, Events
@@ -19,13 +20,15 @@ from submitd.observe.events import BUG, CONTROL_REQUEST, Events
 Handler = Callable[[wire.Message], Awaitable[wire.Message]]
 
 _MOST_CLIENTS: Final = 20
+_LONGEST_VISIT: Final = 300.0
+"""Seconds; the longest request, a reload, takes less."""
 
 
 class ControlUnavailable(Exception):
     """Nobody answers on the admin socket. The message says why."""
 
 
-class _ControlProtocol(LineOnlyReceiver):
+class _ControlProtocol(LineOnlyReceiver, TimeoutMixin):
     delimiter = b"\n"
     MAX_LENGTH = wire.LONGEST
 
@@ -38,11 +41,13 @@ class _ControlProtocol(LineOnlyReceiver):
 
     def connectionMade(self) -> None:
         self._clients.add(self)
+        self.setTimeout(_LONGEST_VISIT)
         if len(self._clients) > _MOST_CLIENTS and self.transport is not None:
             self.transport.loseConnection()
 
     def connectionLost(self, reason: object = None) -> None:  # noqa: ARG002
         self._clients.discard(self)
+        self.setTimeout(None)
 
     def lineReceived(self, line: bytes) -> None:
         Deferred.fromCoroutine(self._answer(line))
@@ -52,17 +57,18 @@ class _ControlProtocol(LineOnlyReceiver):
             request = wire.decode(line)
             handler = self._handlers.get(str(request.get("do")))
             if handler is None:
-                answer = wire.refusal(f"no such request: {request.get('do')!r}")
+                said = f"no such request: {request.get('do')!r}"
+                answer = wire.encode(wire.refusal(said))
             else:
                 self._events.emit(CONTROL_REQUEST, do=request["do"])
-                answer = await handler(request)
+                answer = wire.encode(await handler(request))
         except wire.NotUnderstood as problem:
-            answer = wire.refusal(str(problem))
+            answer = wire.encode(wire.refusal(str(problem)))
         except Exception as fault:  # noqa: BLE001
             # One faulty request must not end the supervisor's ear.
             self._events.failure(BUG, fault)
-            answer = wire.refusal("an internal error; see the log")
-        self.sendLine(wire.encode(answer))
+            answer = wire.encode(wire.refusal("an internal error; see the log"))
+        self.sendLine(answer)
 
 
 class ControlSocket(Service):

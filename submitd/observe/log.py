@@ -53,7 +53,8 @@ def as_json(event: LogEvent, facts: dict[str, object], at: datetime) -> str:
             **facts,
         },
         default=str,
-        ensure_ascii=False,
+        # Not every octet that JSON allows raw is harmless on a terminal.
+        ensure_ascii=True,
     )
 
 
@@ -66,14 +67,22 @@ def _as_word(value: object) -> str:
     # Whatever a client or a remote host said stays on its line, in its field.
     if text and text.isprintable() and not {" ", '"', "="} & set(text):
         return text
-    return json.dumps(text, ensure_ascii=False)
+    # Spaces are common in names; control characters of any kind are escaped.
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+_Line = Callable[[LogEvent, dict[str, object], datetime], str]
+
+
+def _line_of(form: Form) -> _Line:
+    return as_json if form is Form.JSON else as_human
 
 
 class LineWriter:
     """Appends lines to a file or to standard error, in a thread of its own."""
 
-    def __init__(self, path: Path | None) -> None:
-        """``path``: None is standard error.
+    def __init__(self, path: Path | None, form: Form) -> None:
+        """``path``: None is standard error. ``form``: of the lines about loss.
 
         Raises:
             OSError: the file cannot be opened for appending.
@@ -83,6 +92,7 @@ class LineWriter:
             if path is None
             else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         )
+        self._line = _line_of(form)
         self._waiting: list[str] = []
         self._lost = 0
         self._something = threading.Event()
@@ -110,11 +120,13 @@ class LineWriter:
             self._something.wait()
             self._closing.wait(_GATHER)
             self._something.clear()
-            lines, self._waiting = self._waiting, []
+            # One list for ever, so that no line goes into one that was taken.
+            lines = self._waiting[:]
+            del self._waiting[: len(lines)]
             if lost := self._lost:
                 self._lost = 0
                 now = datetime.now(UTC)
-                lines.append(as_human(LOG_LINES_LOST, {"lines": lost}, now))
+                lines.append(self._line(LOG_LINES_LOST, {"lines": lost}, now))
             if lines:
                 self._put(("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"))
         os.close(self._target)
@@ -136,7 +148,7 @@ class EventLog:
     ) -> None:
         """``always``: facts that every line carries, such as the worker's name."""
         self._write = write
-        self._line = as_json if form is Form.JSON else as_human
+        self._line = _line_of(form)
         self._level = level
         self._always = always
 

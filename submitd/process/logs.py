@@ -1,7 +1,5 @@
 """The log of one process, as configured."""
 
-from pathlib import Path
-
 from attrs import frozen
 
 from submitd.config.sections import LogSection
@@ -27,9 +25,7 @@ def open_log(section: LogSection, **always: object) -> OpenLog:
     Raises:
         OSError: the file cannot be opened.
     """
-    path = None if section.file == "-" else Path(section.file)
-    writer = LineWriter(path)
-    events = EventLog(
-        writer.write, Form(section.format), Level[section.level.upper()], **always
-    )
+    form = Form(section.format)
+    writer = LineWriter(section.file, form)
+    events = EventLog(writer.write, form, Level[section.level.upper()], **always)
     return OpenLog(events, writer)

@@ -1,0 +1,402 @@
+"""Everything that is wrong is said at once: file, key, value, what is right."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from submitd.config.errors import ConfigErrors, ConfigProblem
+from submitd.config.reader import Source, build_config, read_config
+from submitd.config.sections import Config
+
+TLS = '[tls]\ncertificate = "c.pem"\nkey = "k.pem"\n'
+PASSWORDS = '[password_file]\npath = "passwords"\n'
+LDAP = '[ldap]\nservers = ["ldaps://ldap.example.org"]\nbase = "dc=example"\n'
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "submitd.toml"
+
+
+def read(file: Path, text: str) -> Config:
+    file.write_text(text, "utf-8")
+    return read_config(file)[0]
+
+
+def problems(file: Path, text: str) -> list[str]:
+    """What is wrong with it, one line each, without the file's name."""
+    with pytest.raises(ConfigErrors) as wrong:
+        read(file, text)
+    assert {one.file for one in wrong.value.problems} == {file}
+    return [str(one).removeprefix(f"{file}: ") for one in wrong.value.problems]
+
+
+def test_an_empty_file_is_all_defaults(file: Path) -> None:
+    assert read(file, "") == Config()
+
+
+def test_values_are_read_and_paths_start_beside_the_file(file: Path) -> None:
+    config = read(
+        file,
+        TLS
+        + PASSWORDS
+        + """
+[server]
+hostname = "Submit.Example.org"
+state_directory = "/var/lib/x"
+[log]
+file = "log/submitd.log"
+[listener.submission]
+port = 1587
+[retry]
+first = "10s"
+[dkim.domain."example.org"]
+keys = [{ selector = "s1", file = "dkim/s1.pem" }]
+[senders.rule.own]
+template = "{login}@example.org"
+[[senders.test]]
+login = "alice"
+allowed = false
+""",
+    )
+
+    assert config.server.hostname == "submit.example.org"
+    assert config.server.state_directory == Path("/var/lib/x")
+    assert config.log.file == file.parent / "log/submitd.log"
+    assert config.tls.certificate == file.parent / "c.pem"
+    assert config.listener["submission"].port == 1587
+    assert config.retry.first == timedelta(seconds=10)
+    assert config.dkim.domain["example.org"].keys[0].file == file.parent / "dkim/s1.pem"
+    assert [(one.login, one.allowed) for one in config.senders.test] == [
+        ("alice", False)
+    ]
+
+
+def test_a_relative_name_means_the_same_file_from_everywhere(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(file, "")
+    monkeypatch.chdir(file.parent)
+
+    _, source = read_config(Path("submitd.toml"))
+
+    assert source.file == file
+
+
+def test_the_tables_build_the_same_configuration_in_another_process(
+    file: Path,
+) -> None:
+    file.write_text(TLS + PASSWORDS + "[listener.a]\nport = 1\n")
+    config, source = read_config(file)
+
+    assert build_config(Source(source.file, source.tables, source.origins)) == config
+
+
+def test_files_in_conf_d_win_key_by_key_in_the_order_of_their_names(
+    file: Path,
+) -> None:
+    parts = file.parent / "conf.d"
+    parts.mkdir()
+    (parts / "20-b.toml").write_text("[retry]\nfirst = 30\n")
+    (parts / "10-a.toml").write_text("[retry]\nfirst = 20\nlongest = 50\n")
+    (parts / "ignored.txt").write_text("no TOML")
+
+    config = read(file, '[retry]\nfirst = 10\ngive_up = "1h"\n')
+
+    assert config.retry.first == timedelta(seconds=30)
+    assert config.retry.longest == timedelta(seconds=50)
+    assert config.retry.give_up == timedelta(hours=1)
+
+
+def test_a_problem_is_told_with_the_file_that_it_stands_in(file: Path) -> None:
+    part = file.parent / "conf.d" / "10-a.toml"
+    part.parent.mkdir()
+    part.write_text("[retry]\nfirst = 0\n[listener.b]\nport = 1\nodd = 2\n")
+    file.write_text(TLS + PASSWORDS + "[retry]\njitter = 2\n")
+
+    with pytest.raises(ConfigErrors) as wrong:
+        read_config(file)
+
+    assert [(one.file, one.key) for one in wrong.value.problems] == [
+        (file, "[retry] jitter"),
+        (part, "[retry] first"),
+        (part, "[listener.b] odd"),
+    ]
+
+
+def test_files_that_cannot_be_read_are_told_all_at_once(file: Path) -> None:
+    parts = file.parent / "conf.d"
+    parts.mkdir()
+    (parts / "a.toml").write_text("[retry\n")
+    (parts / "b.toml").write_bytes(b"\xff")
+    (parts / "c.toml").mkdir()
+
+    with pytest.raises(ConfigErrors) as wrong:
+        read_config(file)
+
+    assert [(one.file.name, one.key, one.value) for one in wrong.value.problems] == [
+        ("submitd.toml", "the file", None),
+        ("a.toml", "the file", None),
+        ("b.toml", "the file", None),
+        ("c.toml", "the file", None),
+    ]
+    missing, broken, binary, folder = wrong.value.problems
+    assert missing.right == "No such file or directory"
+    assert broken.right.startswith("is not TOML: ")
+    assert binary.right == "must be UTF-8"
+    assert folder.right == "Is a directory"
+
+
+def test_all_that_is_wrong_is_told_at_once(file: Path) -> None:
+    assert problems(
+        file,
+        """
+unknown = 1
+retry = 5
+[server]
+workers = -1
+hostnam = "x"
+[log]
+format = "xml"
+[limits]
+idle = "5 parsecs"
+[listener]
+plain = 3
+[listener.odd]
+port = 70000
+zzz = 1
+[senders]
+test = 3
+[dkim]
+domain = []
+""",
+    ) == [
+        (
+            "unknown: no such setting; there are: delivery, dkim, dns, ldap, limits, "
+            "listener, log, log_in, message, metrics, password_file, retry, route, "
+            "senders, server, spool, tls"
+        ),
+        "retry = 5: must be a table",
+        '[server] hostnam: no such setting; did you mean "hostname"?',
+        '[server] workers = -1: must be "auto" or a whole number from 0 to 256',
+        '[log] format = "xml": must be one of "human", "json"',
+        (
+            '[limits] idle = "5 parsecs": must be a time such '
+            'as "90s", "5m", "4h", "5d" '
+            'or a number of seconds, at least 1s, or "off"'
+        ),
+        "[listener] plain = 3: must be a table",
+        (
+            "[listener.odd] zzz: no such setting; there are: address, port, submitter, "
+            "tls, trusted"
+        ),
+        "[listener.odd] port = 70000: must be a whole number from 0 to 65535",
+        "[senders] test = 3: must be a list",
+        "[dkim] domain = []: must be tables",
+        "[tls] certificate: is needed for [listener.plain]",
+        "[tls] key: is needed for [listener.plain]",
+        (
+            '[listener.plain] tls = "starttls": needs a source '
+            "of log-ins: [ldap] servers "
+            "or [password_file] path"
+        ),
+        (
+            '[listener.odd] tls = "starttls": needs a source '
+            "of log-ins: [ldap] servers "
+            "or [password_file] path"
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '[listener.a]\ntls = "none"\n',
+            [
+                (
+                    '[listener.a] trusted: tls = "none" needs the addresses that are '
+                    'trusted: ["127.0.0.1"]'
+                ),
+                (
+                    '[listener.a] submitter: tls = "none" needs the login that its '
+                    "submissions count as"
+                ),
+            ],
+        ),
+        (
+            TLS + PASSWORDS + '[listener.a]\nsubmitter = "x"\ntrusted = ["::1"]\n',
+            [
+                '[listener.a] trusted = ["::1/128"]: is for tls = "none" only',
+                '[listener.a] submitter = "x": is for tls = "none" only',
+            ],
+        ),
+        (
+            TLS + PASSWORDS + '[listener.a]\n[listener.b]\ntls = "implicit"\n',
+            ["[listener.b] port = 587: is taken by [listener.a] on the same address"],
+        ),
+        (
+            '[ldap]\nservers = ["ldap://x"]\n',
+            ["[ldap] base: is needed: where people are"],
+        ),
+        (
+            LDAP + 'filter = "(uid=alice)"\n',
+            ['[ldap] filter = "(uid=alice)": must contain {login}'],
+        ),
+        (
+            LDAP + 'filter = "(uid={login}"\nlock_filter = "x"\n',
+            [
+                (
+                    '[ldap] filter = "(uid={login}": must be an LDAP filter such as '
+                    "(uid={login}), brackets included"
+                ),
+                (
+                    '[ldap] lock_filter = "x": must be an LDAP filter such as '
+                    "(uid={login}), brackets included"
+                ),
+            ],
+        ),
+        (
+            LDAP + 'bind_dn = "cn=x"\n',
+            ["[ldap] bind_password_file: is needed with bind_dn"],
+        ),
+        (
+            LDAP + 'check = "hash"\n',
+            ['[ldap] bind_dn: check = "hash" needs an account that may read hashes'],
+        ),
+        (
+            '[ldap]\nbase = "dc=x"\nservers = ["http://x", "ldap://", "ldap://x:y"]\n',
+            [
+                f'[ldap] servers = "{url}": must be ldap://host[:port] or '
+                "ldaps://host[:port]"
+                for url in ("http://x", "ldap://", "ldap://x:y")
+            ],
+        ),
+        (
+            (
+                '[ldap]\nbase = "dc=x"\nstarttls = false\n'
+                'servers = ["ldap://x:389", "ldaps://x", "ldap://[::1]", "ldap://localhost"'
+                ', "ldap://127.0.0.1:1389"]\n'
+            ),
+            [
+                (
+                    '[ldap] servers = "ldap://x:389": sends passwords in clear text; '
+                    "use starttls = true"
+                )
+            ],
+        ),
+        (
+            "[senders.rule.a]\n",
+            [
+                (
+                    "[senders.rule] a: must have exactly one of template, attributes, "
+                    "base, file, domains, any; it has none"
+                )
+            ],
+        ),
+        (
+            '[senders.rule.a]\nany = true\ndomains = ["example.org"]\n',
+            [
+                (
+                    "[senders.rule] a: must have exactly one of template, attributes, "
+                    "base, file, domains, any; it has domains, any"
+                )
+            ],
+        ),
+        (
+            '[senders.rule.a]\nbase = "dc=x"\n',
+            [
+                "[senders.rule.a] filter: is needed with base",
+                "[senders.rule.a] base: needs [ldap] servers",
+            ],
+        ),
+        (
+            LDAP + '[senders.rule.a]\nbase = "dc=x"\nfilter = "(x={dn}"\n',
+            [
+                (
+                    '[senders.rule.a] filter = "(x={dn}": must be an '
+                    "LDAP filter such as "
+                    "(uid={login}), brackets included"
+                )
+            ],
+        ),
+        (
+            '[senders.rule.a]\nattributes = ["mail"]\n',
+            ["[senders.rule.a] attributes: needs [ldap] servers"],
+        ),
+        (
+            (
+                '[senders.rule.a]\ntemplate = "{login}"\n'
+                '[senders.rule.b]\ntemplate = "{user}@example.org"\n'
+            ),
+            [
+                f'[senders.rule.{name}] template = "{written}": must be an address '
+                "with {login}, such as {login}@example.org"
+                for name, written in (("a", "{login}"), ("b", "{user}@example.org"))
+            ],
+        ),
+        (
+            '[dkim.domain."example.org"]\n',
+            ['[dkim.domain."example.org"] keys: at least one key must be listed'],
+        ),
+        (
+            '[retry]\nfirst = "2h"\nlongest = "1h"\n',
+            ['[retry] longest = "3600s": must not be shorter than `first`'],
+        ),
+        (
+            '[route."*"]\nuser = "x"\n[route.b]\npassword_file = "p"\n',
+            [
+                '[route."*"] password_file: `user` and `password_file` go together',
+                '[route.b] password_file = "p": `user` and `password_file` go together',
+            ],
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    file: Path, text: str, said: list[str]
+) -> None:
+    assert problems(file, text) == said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LDAP + 'check = "hash"\nbind_dn = "cn=x"\nbind_password_file = "p"\n',
+        LDAP
+        + '[senders.rule.a]\nbase = "dc=x"\nfilter = "(|(m={dn})(u={login}))"\n'
+        + '[senders.rule.b]\nattributes = ["mail"]\n'
+        + '[senders.rule.c]\nfile = "senders"\n'
+        + '[senders.rule.d]\nany = true\nlogins = ["satellite"]\n',
+        (
+            '[ldap]\nbase = "dc=x"\nservers = ["ldap://x"]\nstarttls = false\n'
+            "allow_clear_text = true\n"
+        ),
+        '[listener.a]\ntls = "none"\ntrusted = ["::1"]\nsubmitter = "satellite"\n',
+        TLS + PASSWORDS + "[listener.a]\n[listener.b]\nport = 588\n",
+        '[route."*"]\nuser = "x"\npassword_file = "p"\n',
+    ],
+)
+def test_what_fits_together_is_taken(file: Path, text: str) -> None:
+    assert isinstance(read(file, text), Config)
+
+
+def test_a_faulty_value_is_not_told_twice(file: Path) -> None:
+    """It is read as its default, which may contradict other settings."""
+    assert problems(file, LDAP + "filter = 5\n") == [
+        "[ldap] filter = 5: must be text in quotes"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "f: k: must"),
+        (True, "f: k = true: must"),
+        ('a"\\', 'f: k = "a\\"\\\\": must'),
+        ("x" * 300, f'f: k = "{"x" * 200}": must'),
+        ([1, "x"], 'f: k = [1, "x"]: must'),
+    ],
+)
+def test_a_problem_shows_the_value_as_it_was_written(value: object, shown: str) -> None:
+    assert str(ConfigProblem(Path("f"), "k", value, "must")) == shown
