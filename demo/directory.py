@@ -19,6 +19,7 @@ from ldaptor.protocols.ldap.ldaperrors import (
     Success,
 )
 from ldaptor.protocols.ldap.ldapserver import LDAPServer
+from ldaptor.protocols.ldap.ldifprotocol import LDIFParseError
 from twisted.internet.protocol import ServerFactory
 
 from demo.serving import serve, tls_of
@@ -91,15 +92,18 @@ def read_people(file: Path) -> Any:  # noqa: ANN401
         # ldaptor wants no empty line before the first entry, and one after the last.
         lines = file.read_bytes().splitlines(keepends=True)
         entries = itertools.dropwhile(lambda one: one.strip()[:1] in b"#", lines)
-        fromLDIFFile(BytesIO(b"".join(entries) + b"\n\n")).addCallbacks(
+        content = b"".join(entries)
+        if not content:
+            raise Unusable(f"{file} holds nobody")
+        fromLDIFFile(BytesIO(content + b"\n\n")).addCallbacks(
             trees.append, lambda failure: problems.append(failure.getErrorMessage())
         )
     except OSError as problem:
         raise Unusable(f"{file} cannot be read: {problem.strerror}") from problem
-    except Exception as problem:
+    except LDIFParseError as problem:
         raise Unusable(f"{file} is no LDIF: {problem}") from problem
     if not trees:
-        raise Unusable(f"{file} is no LDIF: {'; '.join(problems) or 'it is empty'}")
+        raise Unusable(f"{file} cannot be used: {'; '.join(problems)}")
     return trees[0]
 
 
