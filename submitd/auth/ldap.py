@@ -6,7 +6,6 @@ checks the server's name.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,7 +24,6 @@ from twisted.internet.ssl import optionsForClientTLS, platformTrust
 
 from submitd.auth.errors import DirectoryUnavailable
 from submitd.observe.events import DIRECTORY_DOWN, Events
-from submitd.tls.client import load_trust
 
 T = TypeVar("T")
 
@@ -137,14 +135,13 @@ class DirectoryServers:
         servers: Sequence[Server],
         *,
         starttls: bool,
-        ca_file: Path | None,
+        trust: Any,  # noqa: ANN401 - IOpenSSLTrustRoot, private to Twisted
         time_out: float,
         events: Events,
     ) -> None:
-        """Blocks to read ``ca_file``. ``time_out``: seconds for one step.
+        """``trust``: who may vouch for the servers; None: the system's authorities.
 
-        Raises:
-            OSError, ValueError: the CA file cannot be read, or holds none.
+        ``time_out``: seconds for one step.
         """
         self._reactor = reactor
         self._servers = tuple(servers)
@@ -152,7 +149,7 @@ class DirectoryServers:
         self.time_out = time_out
         self._events = events
         self._down_until: dict[Server, float] = {}
-        self._trust = platformTrust() if ca_file is None else load_trust(ca_file)
+        self._trust = platformTrust() if trust is None else trust
 
     async def connect(self) -> _Client:
         """A fresh connection, under TLS as configured.

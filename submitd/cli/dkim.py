@@ -32,7 +32,7 @@ from submitd.dkim.key import (
 )
 from submitd.dkim.sign import Signer, SigningKey
 from submitd.dns.answer import NameNotFound, ResolverUnavailable
-from submitd.dns.caching import Resolver, make_resolver
+from submitd.dns.resolver import Resolver, make_resolver
 from submitd.dns.message import BadName, RecordType, TextRecord
 from submitd.mail.address import BadAddress, parse_domain
 from submitd.process.material import load_material, own_hostname

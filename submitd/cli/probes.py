@@ -23,7 +23,7 @@ from submitd.cli.findings import Finding, Verdict
 from submitd.cli.loop import to_standard_error
 from submitd.config.sections import Config, LdapSection
 from submitd.dns.answer import NameNotFound, ResolverUnavailable
-from submitd.dns.caching import Resolver, make_resolver
+from submitd.dns.resolver import Resolver, make_resolver
 from submitd.dns.message import BadName, RecordType
 from submitd.mail.address import BadAddress, parse_mailbox
 from submitd.observe.events import Level
@@ -91,7 +91,7 @@ async def probe_directory(
             reactor,
             [Server.parse(url)],
             starttls=ldap.starttls,
-            ca_file=ldap.ca_file,
+            trust=material.ldap_trust,
             time_out=ldap.time_out.total_seconds(),
             # What fails is told as a finding.
             events=to_standard_error(Level.ERROR),

@@ -20,11 +20,20 @@ from submitd.delivery.connection import (
     TimeOuts,
     TlsBroke,
 )
-from submitd.delivery.hosts import AddressRules, in_families, literal_address
+from submitd.delivery.hosts import AddressRules
 from submitd.delivery.outcome import Delayed, Failed, Outcome, Relayed, outcome_of
 from submitd.delivery.route import Route, TlsPolicy
-from submitd.dns.exchangers import NoExchanger, find_addresses, find_exchangers
-from submitd.dns.resolver import Resolver, ResolverUnavailable
+from submitd.dns.addresses import is_address
+from submitd.dns.answer import ResolverUnavailable
+from submitd.dns.exchangers import (
+    Exchangers,
+    Undeliverable,
+    find_exchangers,
+    find_host,
+    literal_exchangers,
+)
+from submitd.dns.message import RecordType
+from submitd.dns.resolver import Resolver
 from submitd.mail.envelope import Body
 from submitd.mail.status import EnhancedCode
 from submitd.observe.events import TLS_FELL_BACK, Events
@@ -40,6 +49,7 @@ _FALL_BACK: Final = 600.0
 """Seconds for which a host whose TLS failed is met in clear text."""
 
 _MOST_REMEMBERED: Final = 10_000
+_MOST_WORDS: Final = 900
 
 
 class CannotReach(Exception):
@@ -57,8 +67,8 @@ class CourierRules:
     hostname: str
     own_names: frozenset[str]
     addresses: AddressRules
-    families: str
-    """``both``, ``ipv4`` or ``ipv6``."""
+    families: tuple[RecordType, ...]
+    """AAAA, A or both, the preferred one first."""
 
     source_ipv4: str
     source_ipv6: str
@@ -99,72 +109,81 @@ class Courier:
         Raises:
             CannotReach: with what to tell the messages that wait.
         """
-        refusals: list[Outcome] = []
-        trouble: list[str] = []
+        refusals: list[Delayed | Failed] = []
         tried = 0
-        for host in await self._hosts(route):
-            try:
-                addresses = await self._addresses(host)
-            except ResolverUnavailable as problem:
-                trouble.append(str(problem))
-                continue
-            if not addresses:
-                words = f"{host} has no address"
-                trouble.append(words)
-                refusals.append(Failed(EnhancedCode(5, 4, 4), words, host))
-                continue
-            for address in addresses:
-                if self._rules.addresses.is_own(address, route.port):
-                    # RFC 5321 5.1: ourselves, and what is not better, are out.
-                    raise CannotReach(self._looped(host, refusals, trouble))
-                objection = self._rules.addresses.objection(
-                    address, configured=route.is_configured
-                )
-                if objection:
-                    trouble.append(objection)
-                    refusals.append(Failed(EnhancedCode(5, 4, 4), objection, host))
-                    continue
-                tried += 1
-                if tried > _MOST_ADDRESSES:
-                    break
-                found = await self._try(route, host, address)
-                if isinstance(found, Hop):
-                    return found
-                refusals.append(found)
-                trouble.append(f"{host} ({address}): {found.diagnostic}")
-        raise CannotReach(_verdict(refusals, trouble))
+        found: Exchangers | None = await self._exchangers(route)
+        while found is not None and tried < _MOST_ADDRESSES:
+            for host in found.hosts:
+                for address in host.addresses:
+                    objection = self._rules.addresses.objection(
+                        address, configured=route.is_configured
+                    )
+                    if objection:
+                        refusals.append(
+                            Failed(EnhancedCode(5, 4, 4), objection, host.name)
+                        )
+                        continue
+                    tried += 1
+                    hop = await self._try(route, host.name, str(address))
+                    if isinstance(hop, Hop):
+                        return hop
+                    refusals.append(hop)
+                    if tried >= _MOST_ADDRESSES:
+                        break
+            found = await found.next_best()
+        raise CannotReach(_verdict(refusals))
 
-    def _looped(
-        self, host: str, refusals: Sequence[Outcome], trouble: Sequence[str]
-    ) -> Delayed | Failed:
-        if refusals or trouble:
-            return _verdict(refusals, trouble)
-        return Failed(
-            EnhancedCode(5, 4, 6), f"{host} is this server itself, which keeps no mail"
+    async def _exchangers(self, route: Route) -> Exchangers:
+        """Who takes mail along this route. Raises CannotReach."""
+        rules = self._rules
+        domain = route.mx_of
+        try:
+            if route.host:
+                found = await self._named_host(route)
+            elif domain.startswith("["):
+                found = literal_exchangers(
+                    domain,
+                    port=route.port,
+                    is_own=rules.addresses.is_own,
+                    families=rules.families,
+                )
+            else:
+                found = await find_exchangers(
+                    self._resolver,
+                    domain,
+                    random=self._chance,
+                    port=route.port,
+                    own_names=rules.own_names,
+                    is_own=rules.addresses.is_own,
+                    families=rules.families,
+                )
+        except ResolverUnavailable as problem:
+            raise CannotReach(
+                Delayed(EnhancedCode(4, 4, 3), f"the DNS gave no answer: {problem}")
+            ) from problem
+        if isinstance(found, Undeliverable):
+            raise CannotReach(Failed(found.status, found.diagnostic))
+        return found
+
+    async def _named_host(self, route: Route) -> Exchangers | Undeliverable:
+        rules = self._rules
+        if is_address(route.host):
+            return literal_exchangers(
+                _as_literal(route.host), port=route.port, is_own=rules.addresses.is_own
+            )
+        return await find_host(
+            self._resolver,
+            route.host,
+            random=self._chance,
+            port=route.port,
+            own_names=frozenset(),
+            is_own=rules.addresses.is_own,
+            families=rules.families,
         )
 
-    async def _hosts(self, route: Route) -> tuple[str, ...]:
-        if route.host:
-            return (route.host,)
-        if (literal := literal_address(route.mx_of)) is not None:
-            return (literal,)
-        try:
-            found = await find_exchangers(
-                self._resolver, route.mx_of, self._rules.own_names, self._chance
-            )
-        except ResolverUnavailable as problem:
-            raise CannotReach(Delayed(EnhancedCode(4, 4, 3), str(problem))) from problem
-        if isinstance(found, NoExchanger):
-            raise CannotReach(Failed(found.status, found.reason))
-        return found.hosts
-
-    async def _addresses(self, host: str) -> tuple[str, ...]:
-        if _is_address(host):
-            return (host,)
-        found = await find_addresses(self._resolver, host)
-        return in_families(found, self._rules.families)
-
-    async def _try(self, route: Route, host: str, address: str) -> Hop | Outcome:
+    async def _try(
+        self, route: Route, host: str, address: str
+    ) -> Hop | Delayed | Failed:
         """One address: a hop, or what to say of it."""
         in_clear = (
             route.tls is TlsPolicy.OPPORTUNISTIC
@@ -176,7 +195,7 @@ class Courier:
             if route.tls.is_required:
                 return Delayed(EnhancedCode(4, 7, 5), str(problem), host)
         except HopRefused as refusal:
-            return outcome_of(refusal.reply, host)
+            return _refused(refusal.reply, host)
         except (ConnectError, OSError) as problem:
             words = str(problem).rstrip(".")
             return Delayed(EnhancedCode(4, 4, 1), f"cannot connect: {words}", host)
@@ -188,7 +207,7 @@ class Courier:
         try:
             return Hop(await self._connect(route, host, address, in_clear=True), host)
         except HopRefused as refusal:
-            return outcome_of(refusal.reply, host)
+            return _refused(refusal.reply, host)
         except (ConnectError, OSError, ConnectionBroke) as problem:
             return Delayed(EnhancedCode(4, 4, 2), str(problem), host)
 
@@ -320,6 +339,14 @@ def _outcome(verdict: Reply, host: str, *, dsn: bool) -> Outcome:
     return outcome
 
 
+def _refused(reply: Reply, host: str) -> Delayed | Failed:
+    """A refusal of the whole session; a positive reply out of place delays."""
+    outcome = outcome_of(reply, host)
+    if isinstance(outcome, Relayed):
+        return Delayed(EnhancedCode(4, 5, 0), outcome.diagnostic, host)
+    return outcome
+
+
 def _cannot_take(hop: Hop, spooled: Spooled) -> Failed | None:
     """What the host would have to be able to do, and is not."""
     offered = hop.connection.offered
@@ -345,17 +372,19 @@ def _cannot_take(hop: Hop, spooled: Spooled) -> Failed | None:
     return None
 
 
-def _verdict(refusals: Sequence[Outcome], trouble: Sequence[str]) -> Delayed | Failed:
-    """All hosts tried in vain: permanent only where all of them said so."""
-    words = "; ".join(dict.fromkeys(trouble))[:900] or "no host could be tried"
-    last = refusals[-1] if refusals else None
-    permanent = all(isinstance(one, Failed) for one in refusals)
-    if isinstance(last, Failed) and permanent and len(refusals) >= len(trouble):
+def _verdict(refusals: Sequence[Delayed | Failed]) -> Delayed | Failed:
+    """All addresses tried in vain: permanent only where all of them said so."""
+    words = "; ".join(
+        dict.fromkeys(f"{one.host}: {one.diagnostic}" for one in refusals)
+    )[:_MOST_WORDS]
+    last = refusals[-1]
+    if len(refusals) == 1:
+        return last
+    delays = [one for one in refusals if isinstance(one, Delayed)]
+    if not delays:
         return Failed(last.status, words, last.host)
-    if isinstance(last, Delayed):
-        return Delayed(last.status, words, last.host)
-    return Delayed(EnhancedCode(4, 4, 1), words)
+    return Delayed(delays[-1].status, words, delays[-1].host)
 
 
-def _is_address(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdecimal()
+def _as_literal(address: str) -> str:
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"

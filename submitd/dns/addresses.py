@@ -10,8 +10,8 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from submitd.dns.answer import Answer, NameNotFound, ResolverUnavailable
-from submitd.dns.caching import Resolver
 from submitd.dns.message import AddressRecord, BadName, IPAddress, RecordType
+from submitd.dns.resolver import Resolver
 
 T = TypeVar("T")
 

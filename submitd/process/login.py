@@ -68,7 +68,7 @@ def build_login(
     counts: LoginCounts,
     events: Events,
 ) -> Login:
-    """Log-in as configured. Blocks to read the CA file."""
+    """Log-in as configured."""
     threads = HashThreads(reactor, max(2, len(os.sched_getaffinity(0))))
     domains = frozenset(config.ldap.login_domains)
     directory = _directory(reactor, config, material, events)
@@ -133,7 +133,7 @@ def _directory(
             reactor,
             [Server.parse(url) for url in ldap.servers],
             starttls=ldap.starttls,
-            ca_file=ldap.ca_file,
+            trust=material.ldap_trust,
             time_out=ldap.time_out.total_seconds(),
             events=events,
         ),

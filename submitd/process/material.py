@@ -38,6 +38,7 @@ class Material:
     """By From domain; ``*.example.org`` for subdomains."""
 
     ldap_password: str = field(repr=False)
+    ldap_trust: Any = field(repr=False)
     route_passwords: Mapping[str, str] = field(repr=False)
     route_trust: Mapping[str, Any] = field(repr=False)
 
@@ -95,13 +96,14 @@ class _Loading:
             name: self._trust(f'[route."{name}"] ca_file', route.ca_file)
             for name, route in config.route.items()
         }
-        self._trust("[ldap] ca_file", config.ldap.ca_file)
+        ldap_trust = self._trust("[ldap] ca_file", config.ldap.ca_file)
         material = Material(
             hostname=hostname,
             tls_files=files,
             tls_context=None if files is None else self._context(files),
             signers=signers,
             ldap_password=password,
+            ldap_trust=ldap_trust,
             route_passwords=passwords,
             route_trust=trust,
         )

@@ -23,7 +23,9 @@ from submitd.delivery.hosts import AddressRules
 from submitd.delivery.reporter import Reporter, ReportRules
 from submitd.delivery.route import Route, Routes, TlsPolicy
 from submitd.delivery.scheduler import DeliveryLimits, DeliveryScheduler
-from submitd.dns.stub import StubResolver
+from submitd.dns.exchangers import IPV6_FIRST
+from submitd.dns.message import RecordType
+from submitd.dns.resolver import make_resolver
 from submitd.mail.message import HeaderSection
 from submitd.mail.network import counted_as
 from submitd.observe.events import SUPERVISOR_SILENT, Events
@@ -154,6 +156,9 @@ class WorkerTree:
             on_commit=self._committed,
         )
         self._login = build_login(reactor, config, material, logins, events)
+        self._resolver = make_resolver(
+            reactor, config.dns.servers, config.dns.time_out.total_seconds()
+        )
         self._scheduler = self._delivery(own_addresses)
         self._tls = (
             None if material.tls_context is None else ServerTls(material.tls_context)
@@ -204,6 +209,7 @@ class WorkerTree:
         # void, and what a remote host took in these seconds may go out twice.
         with suppress(TimedOut):
             await self._scheduler.stopService().addTimeout(grace, self._reactor)
+        self._resolver.close()
         await self._login.stop()
         await deferToThread(self._spool.stop)
 
@@ -219,18 +225,16 @@ class WorkerTree:
         chance = Random()  # noqa: S311 - order and jitter, not secrets
         courier = Courier(
             self._reactor,
-            StubResolver(
-                self._reactor, config.dns.servers, config.dns.time_out.total_seconds()
-            ),
+            self._resolver,
             self._spool,
             CourierRules(
                 hostname=material.hostname,
-                own_names=frozenset({material.hostname, *delivery.own_names}),
+                own_names=_own_names(config, material),
                 addresses=AddressRules(
                     own_addresses | frozenset(delivery.own_addresses),
                     delivery.allow_loopback,
                 ),
-                families=delivery.addresses,
+                families=_FAMILIES[delivery.addresses],
                 source_ipv4=delivery.source_ipv4,
                 source_ipv6=delivery.source_ipv6,
                 time_outs=_time_outs(config),
@@ -431,6 +435,25 @@ class InProcess:
     async def ask(self, name: str, time_out: float) -> Snapshot:  # noqa: ARG002
         """As `Pipe.ask`, for the one question there is: its figures."""
         return self._tree.metrics.snapshot()
+
+
+_FAMILIES = {
+    "both": IPV6_FIRST,
+    "ipv4": (RecordType.A,),
+    "ipv6": (RecordType.AAAA,),
+}
+
+
+def _own_names(config: Config, material: Material) -> frozenset[str]:
+    """Names under which this server takes mail from other servers.
+
+    Its host name is one only where it listens on their port: otherwise
+    another server on this host may be the domain's exchanger.
+    """
+    names = set(config.delivery.own_names)
+    if any(one.port == config.delivery.port for one in config.listener.values()):
+        names.add(material.hostname)
+    return frozenset(names)
 
 
 def _time_outs(config: Config) -> TimeOuts:

@@ -19,7 +19,7 @@ from twisted.internet.testing import MemoryReactor
 from twisted.python.failure import Failure
 
 from submitd.dns.answer import ResolverUnavailable
-from submitd.dns.caching import CachingResolver, make_resolver
+from submitd.dns.resolver import CachingResolver, make_resolver
 from submitd.dns.message import ExchangerRecord, RecordType
 from submitd.dns.servers import NameServer
 from submitd.dns.transport import ReactorNetwork

@@ -11,8 +11,8 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, gatherResults
 
 from submitd.dns.answer import NameNotFound, ResolverUnavailable
-from submitd.dns.caching import CachingResolver, make_resolver
-from submitd.dns.hosts import (
+from submitd.dns.resolver import CachingResolver, make_resolver
+from submitd.dns.exchangers import (
     NO_SUCH_DOMAIN,
     TAKES_NO_MAIL,
     Exchangers,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.names import dns
 
-from submitd.dns.hosts import Exchangers, Undeliverable, find_exchangers
+from submitd.dns.exchangers import Exchangers, Undeliverable, find_exchangers
 from submitd.dns.message import (
     AddressRecord,
     BadName,

@@ -10,7 +10,6 @@ from twisted.python.failure import Failure
 
 from submitd.dns.answer import Answer, NameNotFound, ResolverUnavailable
 from submitd.dns.cache import AnswerCache
-from submitd.dns.caching import CachingResolver
 from submitd.dns.message import (
     AddressRecord,
     BadName,
@@ -18,6 +17,7 @@ from submitd.dns.message import (
     Question,
     RecordType,
 )
+from submitd.dns.resolver import CachingResolver
 from submitd.dns.servers import ConfiguredServers, NameServer
 from tests.support.awaited import awaited
 from tests.support.dns_network import ORG, StagedNetwork, a, cname, mx, reply_to, soa

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from submitd.dns.answer import ResolverUnavailable
-from submitd.dns.hosts import (
+from submitd.dns.exchangers import (
     IPV4_FIRST,
     IPV6_FIRST,
     LOOP,
