@@ -10,7 +10,7 @@ BIN := .venv/bin
 UV := uv==0.13.9
 
 TYPED := submitd twisted/plugins tests scripts $(wildcard demo)
-OURS := $(TYPED) setup.py $(wildcard bench)
+OURS := $(TYPED) setup.py
 COVERAGE := --cov --cov-report=term:skip-covered --cov-report=json:build/coverage.json
 
 # Whom `make bench` measures.

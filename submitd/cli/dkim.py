@@ -32,8 +32,8 @@ from submitd.dkim.key import (
 )
 from submitd.dkim.sign import Signer, SigningKey
 from submitd.dns.answer import NameNotFound, ResolverUnavailable
-from submitd.dns.resolver import Resolver, make_resolver
 from submitd.dns.message import BadName, RecordType, TextRecord
+from submitd.dns.resolver import Resolver, make_resolver
 from submitd.mail.address import BadAddress, parse_domain
 from submitd.process.material import load_material, own_hostname
 from submitd.spool.files import write_durably

@@ -23,8 +23,8 @@ from submitd.cli.findings import Finding, Verdict
 from submitd.cli.loop import to_standard_error
 from submitd.config.sections import Config, LdapSection
 from submitd.dns.answer import NameNotFound, ResolverUnavailable
-from submitd.dns.resolver import Resolver, make_resolver
 from submitd.dns.message import BadName, RecordType
+from submitd.dns.resolver import Resolver, make_resolver
 from submitd.mail.address import BadAddress, parse_mailbox
 from submitd.observe.events import Level
 from submitd.process.counts import login_limits

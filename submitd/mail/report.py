@@ -205,8 +205,7 @@ def _status(
             f"Arrival-Date: {format_datetime(reported.arrived_at)}",
         ]
     ]
-    for one in recipients:
-        blocks.append(_recipient_block(one))
+    blocks.extend(_recipient_block(one) for one in recipients)
     octets = "".join("\r\n".join(block) + "\r\n\r\n" for block in blocks).encode()
     if octets.isascii():
         return b"Content-Type: message/delivery-status\r\n\r\n" + octets

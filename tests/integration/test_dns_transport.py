@@ -19,8 +19,8 @@ from twisted.internet.testing import MemoryReactor
 from twisted.python.failure import Failure
 
 from submitd.dns.answer import ResolverUnavailable
-from submitd.dns.resolver import CachingResolver, make_resolver
 from submitd.dns.message import ExchangerRecord, RecordType
+from submitd.dns.resolver import CachingResolver, make_resolver
 from submitd.dns.servers import NameServer
 from submitd.dns.transport import ReactorNetwork
 from tests.support.dns_network import mx, reply_to

@@ -11,7 +11,6 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, gatherResults
 
 from submitd.dns.answer import NameNotFound, ResolverUnavailable
-from submitd.dns.resolver import CachingResolver, make_resolver
 from submitd.dns.exchangers import (
     NO_SUCH_DOMAIN,
     TAKES_NO_MAIL,
@@ -28,6 +27,7 @@ from submitd.dns.message import (
     RecordType,
     TextRecord,
 )
+from submitd.dns.resolver import CachingResolver, make_resolver
 from tests.support.dns_peers import free_port, running_unbound, sign
 from tests.support.in_reactor import in_reactor
 
