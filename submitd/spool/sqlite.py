@@ -113,7 +113,7 @@ class SqliteStore:
         while True:
             with translated():
                 rows = self._connection.execute(
-                    "SELECT id, queue_id, reverse_path, submitter, session, "
+                    "SELECT id, queue_id, reverse_path, submitter, session, "  # noqa: S608
                     "accepted_at, length(header) + body_size, held FROM message "
                     f"WHERE id > ? AND removed = 0 AND {where} ORDER BY id LIMIT ?",
                     (after, *values, _PAGE),
