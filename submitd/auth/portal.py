@@ -1,6 +1,5 @@
 """The way in: throttle, cache, portal, and the submitter at the end."""
 
-import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable
 from datetime import timedelta
@@ -85,8 +84,13 @@ class LoginPortal:
         cache_failures: timedelta | None,
         time_out: timedelta,
         events: Events,
+        secret: bytes,
     ) -> None:
-        """``time_out``: for one log-in in all; None: nothing is cached."""
+        """``cache``, ``cache_failures``: how long; None: not at all.
+
+        ``time_out``: for one log-in in all. ``secret``: random octets, of this
+        start and the same in all workers, that fingerprints are keyed with.
+        """
         self._clock = clock
         self._portal = Portal(realm, [checker])
         self._realm = realm
@@ -98,7 +102,7 @@ class LoginPortal:
         self._keep_failures = cache_failures.total_seconds() if cache_failures else 0.0
         self._time_out = time_out.total_seconds()
         self._events = events
-        self._secret = secrets.token_bytes(32)
+        self._secret = secret
         self._cache: OrderedDict[str, tuple[float, Submitter | None]] = OrderedDict()
 
     async def login(

@@ -1,5 +1,6 @@
 """``submitctl check --live``: is the world as the configuration says?"""
 
+import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -155,6 +156,7 @@ async def probe_senders(
         material,
         LocalLoginCounts(reactor, login_limits(config)),
         to_standard_error(Level.WARN),
+        secrets.token_bytes(32),
     )
     login.start()
     try:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -67,6 +68,7 @@ async def _explain(
         material,
         LocalLoginCounts(reactor, login_limits(config)),
         to_standard_error(Level.WARN),
+        secrets.token_bytes(32),
     )
     login.start()
     try:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
@@ -71,7 +71,7 @@ class Job:
     recipients: tuple[Recipient, ...]
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Destination:
     """What waits for one next hop, and the lanes that serve it."""
 
@@ -79,6 +79,8 @@ class Destination:
     jobs: deque[Job] = field(factory=deque)
     lanes: "set[Lane]" = field(factory=set)
     idle: "deque[Lane]" = field(factory=deque)
+    most: int | None = None
+    """Lanes that it bears, once it has refused one more; None: not known."""
 
 
 class Lane:
@@ -248,7 +250,8 @@ class DeliveryScheduler(Service):
             return
         limits = self._limits
         if (
-            len(destination.lanes) < limits.connections_per_destination
+            len(destination.lanes)
+            < (destination.most or limits.connections_per_destination)
             and self._lanes < limits.connections
         ):
             lane = Lane()
@@ -355,7 +358,14 @@ class DeliveryScheduler(Service):
     def _cannot_reach(
         self, destination: Destination, outcome: Delayed | Failed
     ) -> None:
-        """All that waits shares the fate: a dead host is not tried for each."""
+        """All that waits shares the fate: a dead host is not tried for each.
+
+        Unless other lanes serve it: then it only bears no more connections.
+        """
+        serving = sum(lane.hop is not None for lane in destination.lanes)
+        if serving:
+            destination.most = serving
+            return
         jobs = list(destination.jobs)
         destination.jobs.clear()
         self._events.emit(

@@ -67,8 +67,9 @@ def build_login(
     material: Material,
     counts: LoginCounts,
     events: Events,
+    secret: bytes,
 ) -> Login:
-    """Log-in as configured."""
+    """Log-in as configured; ``secret`` as for `LoginPortal`."""
     threads = HashThreads(reactor, max(2, len(os.sched_getaffinity(0))))
     domains = frozenset(config.ldap.login_domains)
     directory = _directory(reactor, config, material, events)
@@ -114,6 +115,7 @@ def build_login(
         cache_failures=config.log_in.cache_failures,
         time_out=config.log_in.time_out,
         events=events,
+        secret=secret,
     )
     return Login(portal, threads, directory, people)
 

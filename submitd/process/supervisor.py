@@ -101,6 +101,7 @@ class Supervisor(Service):
         self._reloading = False
         self._started_at = time.time()
         self._incarnation = secrets.token_hex(4)
+        self._secret = secrets.token_bytes(32)
         self._counts = Counts()
         self._summed = Summed()
         self._registry = CollectorRegistry()
@@ -193,6 +194,7 @@ class Supervisor(Service):
                 logins=self._logins,
                 own_addresses=self._sockets.own_addresses,
                 events=self._events,
+                secret=self._secret,
             ),
             self._summed,
             self._in_process_ended,
@@ -226,6 +228,7 @@ class Supervisor(Service):
             origins=dict(source.origins),
             listeners=listeners,
             own_addresses=sorted(self._sockets.own_addresses),
+            secret=self._secret.hex(),
         )
         self._events.emit(WORKER_STARTED, worker=name, pid=child.pid)
         return child

@@ -139,8 +139,12 @@ class WorkerTree:
         logins: LoginCounts,
         own_addresses: frozenset[tuple[str, int]],
         events: Events,
+        secret: bytes,
     ) -> None:
-        """``listeners``: descriptors of listening sockets, by listener."""
+        """``listeners``: descriptors of listening sockets, by listener.
+
+        ``secret``: random octets, the same in all workers of a start.
+        """
         self._reactor = reactor
         self._config = config
         self._material = material
@@ -155,7 +159,7 @@ class WorkerTree:
             reserve=config.spool.reserve,
             on_commit=self._committed,
         )
-        self._login = build_login(reactor, config, material, logins, events)
+        self._login = build_login(reactor, config, material, logins, events, secret)
         self._resolver = make_resolver(
             reactor, config.dns.servers, config.dns.time_out.total_seconds()
         )
@@ -280,10 +284,18 @@ class WorkerTree:
         )
 
     def _sign_report(self, header: bytes, body: bytes, at: datetime) -> bytes:
-        """Reports are signed by the postmaster's domain, where it has a key."""
+        """Reports are signed by the postmaster's domain, or one above it.
+
+        A key of example.org signs for submit.example.org: DMARC's relaxed
+        alignment (RFC 7489 section 3.1.1) accepts it.
+        """
+        signers = self._material.signers
         address = self._config.server.postmaster
-        domain = address.rpartition("@")[2] or self._material.hostname
-        signer = signer_for(domain.lower(), self._material.signers)
+        domain = (address.rpartition("@")[2] or self._material.hostname).lower()
+        signer = signer_for(domain, signers)
+        while signer is None and "." in domain:
+            domain = domain.partition(".")[2]
+            signer = signers.get(domain)
         if signer is None:
             return header
         hasher = signer.body_hasher()

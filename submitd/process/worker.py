@@ -65,6 +65,7 @@ class Worker:
         origins: dict[str, str],
         listeners: dict[str, list[int]],
         own_addresses: list[tuple[str, int]],
+        secret: str,
     ) -> None:
         source = Source(Path(file), tables, origins)
         config = build_config(source)
@@ -86,6 +87,7 @@ class Worker:
             ),
             own_addresses=frozenset((host, port) for host, port in own_addresses),
             events=log.events,
+            secret=bytes.fromhex(secret),
         )
         Deferred.fromCoroutine(self._begin()).addErrback(self._fail)
 
