@@ -1,5 +1,6 @@
 """The admin socket: who may open the file may reload and look."""
 
+import errno
 import os
 import socket
 import stat
@@ -89,10 +90,16 @@ class ControlSocket(Service):
         self._port: IListeningPort | None = None
 
     def startService(self) -> None:
-        """Listen. Raises CannotListenError, or OSError for the folder."""
-        super().startService()
+        """Listen.
+
+        Raises:
+            OSError: the folder cannot be made, or something else has the name:
+                another server's socket, or a file.
+            CannotListenError: the name cannot be had for another reason.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_over(self._path)
+        _make_room(self._path)
+        super().startService()
         factory = Factory.forProtocol(self._build)
         factory.noisy = False
         self._port = self._reactor.listenUNIX(
@@ -110,19 +117,22 @@ class ControlSocket(Service):
         return _ControlProtocol(self._handlers, self._events, self._clients)
 
 
-def _remove_left_over(path: Path) -> None:
-    """A socket that nobody listens on is what a crash left behind."""
+def _make_room(path: Path) -> None:
+    """Remove what a crash left behind: a socket that nobody listens on."""
     try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            return
+        mode = path.lstat().st_mode
     except FileNotFoundError:
         return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, "it is there, and no socket", str(path))
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1)
         try:
             probe.connect(os.fspath(path))
         except OSError:
             path.unlink(missing_ok=True)
+            return
+    raise OSError(errno.EADDRINUSE, "another server listens there", str(path))
 
 
 def request(path: Path, message: wire.Message, time_out: float) -> wire.Message:

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from twisted.internet.defer import Deferred
 from twisted.web.http import INTERNAL_SERVER_ERROR, SERVICE_UNAVAILABLE, Request
-from twisted.web.resource import Resource
+from twisted.web.pages import notFound
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from submitd.observe.events import BUG, Events
@@ -43,6 +44,13 @@ class _Page(Resource):
             request.finish()
 
 
+class _Root(Resource):
+    """Where there is no page, there is nothing to see."""
+
+    def getChild(self, path: bytes, request: Request) -> IResource:  # noqa: ARG002
+        return notFound()
+
+
 class _QuietSite(Site):
     """Requests to a metrics port are no news."""
 
@@ -76,7 +84,7 @@ def make_site(
             return f"not ready: {reason}\n".encode()
         return b"ok\n"
 
-    root = Resource()
+    root = _Root()
     root.putChild(b"metrics", _Page(metrics, events))
     root.putChild(b"healthz", _Page(alive, events))
     root.putChild(b"readyz", _Page(ready, events))
