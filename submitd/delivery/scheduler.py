@@ -153,7 +153,7 @@ class DeliveryScheduler(Service):
         self._stopping = True
         if self._looks.running:
             self._looks.stop()
-        for destination in self._destinations.values():
+        for destination in tuple(self._destinations.values()):
             while destination.jobs:
                 self._give_back(destination.jobs.popleft())
             for lane in tuple(destination.idle):
