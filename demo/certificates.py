@@ -12,8 +12,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from demo.settings import HOST, HOSTNAME
+
 _LIFE: Final = timedelta(days=90)
 _LEAST_LEFT: Final = timedelta(days=1)
+_NAMES: Final = (
+    x509.DNSName("localhost"),
+    x509.DNSName(HOSTNAME),
+    x509.IPAddress(IPv4Address(HOST)),
+)
 
 
 @frozen
@@ -67,7 +74,6 @@ def _make(files: Certificates) -> None:
         .add_extension(_usage(sign_certificates=True), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
-    names = [x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
     leaf = (
         _builder(_name("localhost"), ca_name, key.public_key(), ca_key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -75,7 +81,7 @@ def _make(files: Certificates) -> None:
         .add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
         )
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_NAMES), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
     write_secret(

@@ -13,6 +13,7 @@ from demo.serving import serve
 from demo.settings import (
     EXCHANGER,
     HOST,
+    HOSTNAME,
     RECIPIENT_DOMAIN,
     SENDER_DOMAIN,
     Unusable,
@@ -48,11 +49,13 @@ class Zone(FileAuthority):
 def zones(texts: Iterable[tuple[str, str]]) -> list[Zone]:
     """Both domains take mail at one exchanger. ``texts``: name and TXT value."""
     exchanger = dns.Record_MX(preference=10, name=EXCHANGER, ttl=_TTL)
+    here = dns.Record_A(HOST, ttl=_TTL)
     return [
         Zone(
             SENDER_DOMAIN,
             [
                 (SENDER_DOMAIN, exchanger),
+                (HOSTNAME, here),
                 *((name, _text_record(value)) for name, value in texts),
             ],
         ),
@@ -60,7 +63,7 @@ def zones(texts: Iterable[tuple[str, str]]) -> list[Zone]:
             RECIPIENT_DOMAIN,
             [
                 (RECIPIENT_DOMAIN, exchanger),
-                (EXCHANGER, dns.Record_A(HOST, ttl=_TTL)),
+                (EXCHANGER, here),
             ],
         ),
     ]

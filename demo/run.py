@@ -60,8 +60,10 @@ def main() -> int:
                 _demonstrate(settings, children)
             finally:
                 no_interruption()
+                # Its settings are good while it is up, and never before.
+                settings.environment_file.unlink(missing_ok=True)
                 _stop(children)
-    except Unusable as problem:
+    except (Unusable, OSError) as problem:
         print(f"demo: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -231,6 +231,24 @@ def test_mail_to_slow_times_out_and_waits_for_its_next_attempt(
     assert not [one for one in up.mail() if one["Subject"] == "slow"]
 
 
+def test_its_configuration_stands_every_check(up: Demonstration) -> None:
+    checked = subprocess.run(
+        [
+            *(sys.executable, "-m", "submitd.cli.main"),
+            *("--config", up.settings()["DEMO_CONFIG"], "check", "--live"),
+        ],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    said = checked.stdout.splitlines()
+    assert [line for line in said if not line.startswith("ok ")] == []
+    assert checked.returncode == 0
+    assert "alice as press@example.org: allowed by roles" in checked.stdout
+
+
 def test_a_port_in_use_is_named_in_one_sentence(
     tmp_path: Path, up: Demonstration
 ) -> None:
@@ -261,6 +279,10 @@ def test_it_ends_by_interrupt_and_starts_again_in_the_same_place(
     first.send_signal(signal.SIGINT)
     assert first.wait(60) == 0
     assert demonstration.terminal().endswith("stopped\n")
+    assert not (demonstration.directory / "demo.env").exists()
+    # It was stopped amid an attempt, and with a connection kept for more mail.
+    log = (demonstration.directory / "submitd.log").read_text()
+    assert [line for line in log.splitlines() if " error " in line] == []
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(
             ("127.0.0.1", int(demonstration.environment["SUBMIT_PORT"]))
