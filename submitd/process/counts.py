@@ -80,8 +80,15 @@ class SharedCounts:
 
     async def take(self, keys: list[tuple[str, int | None]]) -> bool:
         """As `Counts.take`, for the whole server."""
+
+        def give_back(taken: object) -> None:
+            # Taken for us when we had long counted it ourselves.
+            if taken:
+                self._pipe.tell("give", keys=[key for key, _ in keys])
+
         try:
-            return bool(await self._pipe.ask("take", _PATIENCE, keys=keys))
+            taken = await self._pipe.ask("take", _PATIENCE, give_back, keys=keys)
+            return bool(taken)
         except NoAnswer as problem:
             self._events.emit(SUPERVISOR_SILENT, reason=str(problem))
         share = [
@@ -96,7 +103,7 @@ class SharedCounts:
     def give(self, keys: list[str]) -> None:
         """Give one of each back."""
         if all(self._alone[key] > 0 for key in keys):
-            self._alone.subtract(keys)
+            self._alone -= Counter(keys)
             self._own.give("", keys)
         else:
             self._pipe.tell("give", keys=keys)

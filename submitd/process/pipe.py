@@ -38,6 +38,7 @@ class Pipe(LineOnlyReceiver):
         self._handlers = handlers
         self._on_lost = on_lost
         self._asked: dict[int, Deferred[Any]] = {}
+        self._late: dict[int, Callable[[Any], object]] = {}
         self._next = 0
 
     def tell(self, name: str, /, **facts: object) -> None:
@@ -45,8 +46,17 @@ class Pipe(LineOnlyReceiver):
         if self.transport is not None:
             self._send([name, facts])
 
-    async def ask(self, name: str, time_out: float, /, **facts: object) -> Any:  # noqa: ANN401
+    async def ask(
+        self,
+        name: str,
+        time_out: float,
+        on_late: Callable[[Any], object] | None = None,
+        /,
+        **facts: object,
+    ) -> Any:  # noqa: ANN401
         """The other end's answer, waited for ``time_out`` seconds.
+
+        ``on_late`` gets an answer that comes when nobody waits any more.
 
         Raises:
             NoAnswer: there is none.
@@ -57,9 +67,13 @@ class Pipe(LineOnlyReceiver):
         number = self._next
         answer: Deferred[Any] = Deferred()
         self._asked[number] = answer
-        alarm = self._clock.callLater(
-            time_out, self._settle, number, error=f"no answer in {time_out:g} s"
-        )
+
+        def give_up() -> None:
+            if on_late is not None:
+                self._late[number] = on_late
+            self._settle(number, error=f"no answer in {time_out:g} s")
+
+        alarm = self._clock.callLater(time_out, give_up)
         self._send([name, facts, number])
         try:
             return await answer
@@ -86,6 +100,7 @@ class Pipe(LineOnlyReceiver):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
         self.transport = None
+        self._late.clear()
         for number in tuple(self._asked):
             self._settle(number, error="the other end is gone")
         self._on_lost()
@@ -99,8 +114,10 @@ class Pipe(LineOnlyReceiver):
         self.transport.write(json.dumps(message).encode() + b"\n")
 
     def _settle(self, number: int, value: object = None, error: str = "") -> None:
-        # An answer that comes after its time-out finds nobody waiting.
         if (waiting := self._asked.pop(number, None)) is None:
+            late = self._late.pop(number, None)
+            if late is not None and not error:
+                late(value)
             return
         if error:
             waiting.errback(NoAnswer(error))
