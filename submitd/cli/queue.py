@@ -113,13 +113,16 @@ def show_message(options: argparse.Namespace, store: Store) -> int:
     """Print one message: envelope, recipients, story, what happens next."""
     found = list(store.search(Wanted(queue_ids=(options.queue_id,))))
     if not found:
-        print(f"submitctl: no message {options.queue_id} in the queue", file=sys.stderr)
-        return os.EX_NOINPUT
+        return _gone(options.queue_id)
     (entry,) = found
     if options.content:
-        sys.stdout.buffer.write(store.read_header(entry.queue_id))
-        for chunk in store.read_body(entry.queue_id):
-            sys.stdout.buffer.write(chunk)
+        try:
+            sys.stdout.buffer.write(store.read_header(entry.queue_id))
+            for chunk in store.read_body(entry.queue_id):
+                sys.stdout.buffer.write(chunk)
+        except LookupError:
+            # Delivered while we read it.
+            return _gone(entry.queue_id)
         return os.EX_OK
     story = store.story(entry.queue_id)
     if options.json:
@@ -132,6 +135,11 @@ def show_message(options: argparse.Namespace, store: Store) -> int:
     for one in story:
         print(f"  {_stamp(one.at)}  {one.what}")
     return os.EX_OK
+
+
+def _gone(queue_id: str) -> int:
+    print(f"submitctl: no message {queue_id} in the queue", file=sys.stderr)
+    return os.EX_NOINPUT
 
 
 def count_queue(options: argparse.Namespace, store: Store) -> int:
@@ -165,9 +173,11 @@ def _changing(change: Callable[[Store, list[str]], int]) -> Command:
             )
             return os.EX_USAGE
         ids = [entry.queue_id for entry in store.search(wanted)]
-        if missing := set(wanted.queue_ids) - set(ids):
+        known = set(ids)
+        missing = [one for one in wanted.queue_ids if one.upper() not in known]
+        if missing:
             print(
-                f"submitctl: not in the queue: {', '.join(sorted(missing))}",
+                f"submitctl: not in the queue: {', '.join(missing)}",
                 file=sys.stderr,
             )
         changed = change(store, ids)
