@@ -44,7 +44,7 @@ from submitd.spool.store import (
     State,
 )
 
-_BATCH: Final = 200
+_BATCH: Final = 50
 _AGAIN: Final = 1.0
 _LONGEST_AGAIN: Final = 30.0
 
@@ -460,7 +460,6 @@ class DeliveryScheduler(Service):
                 if due is None:
                     # X.4.7: delivery time expired. The last words stay.
                     status = EnhancedCode(5, 4, 7)
-                    diagnostic = f"given up; the last answer was: {diagnostic}"
                 else:
                     state, due_at = State.QUEUED, due
                     action = None

@@ -31,13 +31,18 @@ class ReportedRecipient:
     action: Action
     status: EnhancedCode
     diagnostic: str
-    """The remote's words, or ours where no remote said anything."""
+    """The remote's reply, code first; or our words where it said nothing."""
 
     host: str
-    """The host that said it; empty: nobody was reached."""
+    """The host that it was about; empty: none was known."""
 
     attempted_at: datetime
     retry_until: datetime | None = None
+
+    @property
+    def is_reply(self) -> bool:
+        """True where the diagnostic is what the host said, not what we saw."""
+        return bool(self.host) and self.diagnostic[:3].isdecimal()
 
 
 @frozen(kw_only=True)
@@ -159,7 +164,7 @@ def _explanation(recipients: Sequence[ReportedRecipient], hostname: str) -> byte
     for one in recipients:
         lines.append(f"  {one.forward_path.mailbox}")
         if one.action in (Action.FAILED, Action.DELAYED):
-            who = f"{one.host} said" if one.host else "The reason"
+            who = f"{one.host} said" if one.is_reply else "The reason"
             lines.append(f"    {who}: {one.diagnostic}")
             lines.append(f"    {_advice(one.status)}")
         if one.retry_until is not None:
@@ -229,9 +234,9 @@ def _recipient_block(one: ReportedRecipient) -> list[str]:
     ]
     if one.host:
         block.append(f"Remote-MTA: dns; {one.host}")
-        block.append(f"Diagnostic-Code: smtp; {_folded(one.diagnostic)}")
-    elif one.diagnostic:
-        block.append(f"Diagnostic-Code: X-submitd; {_folded(one.diagnostic)}")
+    if one.diagnostic:
+        kind = "smtp" if one.is_reply else "X-submitd"
+        block.append(f"Diagnostic-Code: {kind}; {_folded(one.diagnostic)}")
     block.append(f"Last-Attempt-Date: {format_datetime(one.attempted_at)}")
     if one.retry_until is not None:
         block.append(f"Will-Retry-Until: {format_datetime(one.retry_until)}")

@@ -190,6 +190,7 @@ class Supervisor(Service):
                     for listener, sockets in self._bound.items()
                 },
                 owner=self._owner(name),
+                number=self._number,
                 counts=_OwnCounts(self._counts, name),
                 logins=self._logins,
                 own_addresses=self._sockets.own_addresses,
@@ -222,6 +223,7 @@ class Supervisor(Service):
             "start",
             name=name,
             owner=self._owner(name),
+            number=self._number,
             workers=workers,
             file=str(source.file),
             tables=source.tables,

@@ -135,6 +135,7 @@ class WorkerTree:
         listeners: Mapping[str, Sequence[int]],
         *,
         owner: str,
+        number: int,
         counts: TakesSlots,
         logins: LoginCounts,
         own_addresses: frozenset[tuple[str, int]],
@@ -142,6 +143,8 @@ class WorkerTree:
         secret: bytes,
     ) -> None:
         """``listeners``: descriptors of listening sockets, by listener.
+
+        ``owner`` names this incarnation, ``number`` tells workers apart.
 
         ``secret``: random octets, the same in all workers of a start.
         """
@@ -156,6 +159,7 @@ class WorkerTree:
             reactor,
             config.server.state_directory,
             owner,
+            number=number,
             reserve=config.spool.reserve,
             on_commit=self._committed,
         )

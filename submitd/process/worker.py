@@ -59,6 +59,7 @@ class Worker:
         *,
         name: str,
         owner: str,
+        number: int,
         workers: int,
         file: str,
         tables: dict[str, Any],
@@ -79,6 +80,7 @@ class Worker:
             load_material(config, source),
             listeners,
             owner=owner,
+            number=number,
             counts=SharedCounts(self._pipe, workers, log.events),
             logins=SharedLogins(
                 self._pipe,

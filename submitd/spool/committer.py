@@ -24,6 +24,13 @@ _LOG_LARGE: Final = 64 * 1024 * 1024
 _CHECKPOINT_PERIOD: Final = 0.5
 _FREE_PAGES: Final = 2000
 
+_ITEMS_FAULT: Final = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
+
 Work = Callable[[sqlite3.Connection], Any]
 
 
@@ -31,8 +38,11 @@ Work = Callable[[sqlite3.Connection], Any]
 class _Item:
     work: Work
     done: Deferred[Any]
-    accepting: bool
-    """It brings new octets: not while only the reserve of the disk is left."""
+    octets: int
+    """New octets that it brings: none while only the reserve of the disk is left.
+
+    0 is for what makes room or records outcomes, which may use the reserve.
+    """
 
 
 class Committer:
@@ -43,19 +53,21 @@ class Committer:
         reactor: IReactorFromThreads,
         folder: Path,
         *,
-        is_full: Callable[[], bool],
+        room: Callable[[], int],
         on_commit: Callable[[float, int], None],
     ) -> None:
-        """``is_full`` is asked in the writer's thread; ``on_commit`` hears, in the
-        reactor's, how many seconds a commit took and how many items it held.
+        """``room``, asked in the writer's thread, is what may be accepted, in octets.
+
+        ``on_commit`` hears, in the reactor's, how many seconds a commit took and
+        how many items it held.
         """
         self._reactor = reactor
-        self._folder = folder
-        self._is_full = is_full
         self._on_commit = on_commit
         self._waiting: list[_Item] = []
         self._wake = threading.Condition()
         self._stopping = False
+        self._to_disk = _Writer(folder, room)
+        self._log = _LogKeeper(folder)
         self._writer = threading.Thread(target=self._run, name="spool", daemon=True)
         self._keeper = threading.Thread(
             target=self._keep, name="spool-log", daemon=True
@@ -76,13 +88,14 @@ class Committer:
         self._ended.set()
         self._keeper.join()
 
-    def submit(self, work: Work, *, accepting: bool = False) -> Deferred[Any]:
+    def submit(self, work: Work, *, octets: int = 0) -> Deferred[Any]:
         """Do ``work`` in the next transaction; fires when that is committed.
 
-        Fails with SpoolUnavailable where nothing was written, or with what
-        ``work`` raised, which undoes it alone.
+        ``octets``: how much it brings; 0 may use the reserve. Fails with
+        SpoolUnavailable where nothing was written, or with what ``work``
+        raised, which undoes it alone.
         """
-        item = _Item(work, Deferred(), accepting)
+        item = _Item(work, Deferred(), octets)
         with self._wake:
             if self._stopping:
                 item.done.errback(SpoolUnavailable("the spool is closing"))
@@ -93,30 +106,12 @@ class Committer:
         return item.done
 
     def _run(self) -> None:
-        lock: FileLock | None = None
-        connection: sqlite3.Connection | None = None
         while (batch := self._next_batch()) is not None:
             started = time.perf_counter()
-            try:
-                with translated():
-                    lock = lock or FileLock(self._folder / WRITE_LOCK)
-                    if connection is None:
-                        connection = connect(self._folder / DATABASE)
-                        schema.check(connection)
-                    results = self._commit(connection, lock, batch)
-            except SpoolUnavailable as problem:
-                # After an error of the disk nothing that this connection
-                # remembers is to be trusted: the next batch has a new one.
-                if connection is not None:
-                    connection.close()
-                    connection = None
-                results = [problem] * len(batch)
+            results = self._to_disk.write(batch)
             took = time.perf_counter() - started
             self._reactor.callFromThread(self._settle, batch, results, took)
-        if connection is not None:
-            connection.close()
-        if lock is not None:
-            lock.close()
+        self._to_disk.close()
 
     def _next_batch(self) -> list[_Item] | None:
         with self._wake:
@@ -127,77 +122,162 @@ class Committer:
             batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
             return batch
 
-    def _commit(
-        self, connection: sqlite3.Connection, lock: FileLock, batch: list[_Item]
-    ) -> list[Any]:
-        full = self._is_full() if any(item.accepting for item in batch) else False
-        results: list[Any] = []
-        with writing(connection, lock):
-            for item in batch:
-                if full and item.accepting:
-                    results.append(SpoolFull("only the reserve of the disk is left"))
-                else:
-                    results.append(self._attempt(connection, item))
-        return results
-
-    def _attempt(self, connection: sqlite3.Connection, item: _Item) -> Any:  # noqa: ANN401
-        connection.execute("SAVEPOINT item")
-        try:
-            result = item.work(connection)
-        except sqlite3.Error as problem:
-            if not isinstance(problem, sqlite3.IntegrityError):
-                raise  # the disk's fault, not the item's: nobody's is written
-            result = SpoolUnavailable(f"the spool's database: {problem}")
-        except Exception as problem:  # noqa: BLE001
-            # One bad item must not undo the others; its owner hears of it.
-            result = problem
-        else:
-            connection.execute("RELEASE item")
-            return result
-        connection.execute("ROLLBACK TO item")
-        connection.execute("RELEASE item")
-        return result
-
     def _settle(self, batch: list[_Item], results: list[Any], took: float) -> None:
-        self._on_commit(took, len(batch))
         for item, result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
                 item.done.errback(result)
             else:
                 item.done.callback(result)
+        self._on_commit(took, len(batch))
 
     def _keep(self) -> None:
-        """Move the log into the database, off the writer's way."""
-        log = self._folder / f"{DATABASE}-wal"
-        connection: sqlite3.Connection | None = None
-        lock: FileLock | None = None
         while not self._ended.wait(_CHECKPOINT_PERIOD):
-            try:
-                with translated():
-                    size = log.stat().st_size if log.exists() else 0
-                    if size <= _LOG_SMALL:
-                        continue
-                    lock = lock or FileLock(self._folder / WRITE_LOCK)
-                    connection = connection or connect(self._folder / DATABASE)
-                    self._checkpoint(connection, lock, size)
-            except SpoolUnavailable:
-                # The writer meets the same fault and tells those it concerns.
-                if connection is not None:
-                    connection.close()
-                    connection = None
-        if connection is not None:
-            connection.close()
-        if lock is not None:
-            lock.close()
+            self._log.shorten()
+        self._log.close()
+
+
+class _Writer:
+    """The writer thread's connection, made anew after a fault."""
+
+    def __init__(self, folder: Path, room: Callable[[], int]) -> None:
+        self._folder = folder
+        self._path = folder / DATABASE
+        self._room = room
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._lock: FileLock | None = None
+
+    def write(self, batch: list[_Item]) -> list[Any]:
+        """One transaction: a result or an exception for each item."""
+        try:
+            return self._tried(batch)
+        except SpoolFull as problem:
+            # What brings nothing must still be written: outcomes first.
+            keeping = [item for item in batch if not item.octets]
+            if len(keeping) in (0, len(batch)):
+                return [problem] * len(batch)
+            kept = iter(self.write(keeping))
+            return [problem if item.octets else next(kept) for item in batch]
+        except Exception as problem:  # noqa: BLE001
+            # Whatever it was, those who wait must hear it, and the next batch
+            # gets its chance.
+            return [problem] * len(batch)
+
+    def close(self) -> None:
+        """Close the database."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _tried(self, batch: list[_Item]) -> list[Any]:
+        try:
+            with translated():
+                connection, lock = self._opened()
+                return self._commit(connection, lock, batch)
+        except BaseException:
+            # After a fault nothing that this connection remembers is to be
+            # trusted: the next batch has a new one.
+            self.close()
+            raise
+
+    def _opened(self) -> tuple[sqlite3.Connection, FileLock]:
+        if self._connection is None:
+            self._connection = connect(self._path)
+            schema.check(self._connection)
+            stat = self._path.stat()
+            self._file = stat.st_dev, stat.st_ino
+        stat = self._path.stat()
+        if (stat.st_dev, stat.st_ino) != self._file:
+            # What is committed into a file without a name is lost.
+            raise SpoolUnavailable(f"{self._path} was replaced while in use")
+        if self._lock is None:
+            self._lock = FileLock(self._folder / WRITE_LOCK)
+        return self._connection, self._lock
+
+    def _commit(
+        self, connection: sqlite3.Connection, lock: FileLock, batch: list[_Item]
+    ) -> list[Any]:
+        room = self._room() if any(item.octets for item in batch) else 0
+        results: list[Any] = []
+        with writing(connection, lock):
+            for item in batch:
+                if item.octets and item.octets > room:
+                    results.append(SpoolFull("only the reserve of the disk is left"))
+                    continue
+                room -= item.octets
+                results.append(_attempt(connection, item))
+        return results
+
+
+def _attempt(connection: sqlite3.Connection, item: _Item) -> Any:  # noqa: ANN401
+    connection.execute("SAVEPOINT item")
+    try:
+        result = item.work(connection)
+    except _ITEMS_FAULT as problem:
+        result = SpoolUnavailable(f"the spool's database: {problem}")
+    except sqlite3.Error:
+        raise  # the disk's fault, not the item's: nobody's is written
+    except Exception as problem:  # noqa: BLE001
+        # One bad item must not undo the others; its owner hears of it.
+        result = problem
+    else:
+        connection.execute("RELEASE item")
+        return result
+    connection.execute("ROLLBACK TO item")
+    connection.execute("RELEASE item")
+    return result
+
+
+class _LogKeeper:
+    """Moves the log into the database, off the writer's way."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / f"{DATABASE}-wal"
+        self._connection: sqlite3.Connection | None = None
+        self._lock: FileLock | None = None
+
+    def shorten(self) -> None:
+        """Do what is to be done now. Never raises."""
+        try:
+            with translated():
+                size = self._path.stat().st_size if self._path.exists() else 0
+                if size > _LOG_SMALL:
+                    self._checkpoint(*self._opened(), size)
+        except SpoolUnavailable:
+            # The writer meets the same fault and tells those it concerns.
+            self.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _opened(self) -> tuple[sqlite3.Connection, FileLock]:
+        if self._connection is None:
+            self._connection = connect(self._folder / DATABASE)
+            # Writers wait meanwhile: where a reader is in the way, try later.
+            self._connection.execute("PRAGMA busy_timeout = 50")
+        if self._lock is None:
+            self._lock = FileLock(self._folder / WRITE_LOCK)
+        return self._connection, self._lock
 
     def _checkpoint(
         self, connection: sqlite3.Connection, lock: FileLock, size: int
     ) -> None:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        if size <= _LOG_LARGE:
-            return
-        with lock.held():
-            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-            if free > _FREE_PAGES:
-                connection.execute(f"PRAGMA incremental_vacuum({_FREE_PAGES})")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+        if free > 2 * _FREE_PAGES:
+            with lock.held():
+                # A script, because one step of it frees one page.
+                connection.executescript(f"PRAGMA incremental_vacuum({_FREE_PAGES})")
+        if size > _LOG_LARGE:
+            with lock.held():
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

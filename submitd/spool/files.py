@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +24,15 @@ def write_durably(target: Path, content: bytes, mode: int = 0o600) -> None:
     message is never lost while its record is still published.
 
     Raises:
-        FileExistsError: the name, or that of a draft left behind, is taken.
+        FileExistsError: the name is taken.
         OSError: it may not survive.
     """
-    draft = target.with_name(f".{target.name}.draft")
+    # Its own name each time: a draft that a crash left is in nobody's way.
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as out:
+            os.fchmod(descriptor, mode)  # whatever the umask is
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
@@ -47,9 +50,10 @@ class FileLock:
     descriptor is the same lock and excludes nobody.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Raises OSError."""
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        """``create``: where it is missing. Raises OSError."""
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        self._descriptor = os.open(path, flags, 0o600)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -40,10 +40,11 @@ class OpenSpool:
         with translated():
             # Before the first table, or it has no effect.
             self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            (mode,) = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise SpoolUnavailable(f"{path}: this disk cannot hold a spool (WAL)")
             schema.prepare(self._connection)
             if fresh:
-                path.chmod(0o600)
                 sync_folder(folder)
                 sync_folder(folder.parent)
             self._lock = FileLock(folder / WRITE_LOCK)

@@ -1,7 +1,6 @@
 """Values to rows and back."""
 
 import json
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -53,17 +52,17 @@ def number_of(queue_id: str) -> int:
 
 
 class QueueIds:
-    """Names never used before: milliseconds, a count within one, chance.
+    """Names never used before: milliseconds, a count within one, the worker.
 
-    41 bits of time last until 2093. Eleven bits of chance, drawn once a
-    process, keep processes apart that started in the same millisecond; were
-    they ever to draw the same, the row's key refuses the second message
-    before it is acknowledged.
+    41 bits of time last until 2093. Eleven bits keep the workers of one
+    server apart, whose supervisor numbers them; one server at a time has a
+    spool. Were a clock ever to be set back, the row's key refuses a second
+    message of one name before it is acknowledged.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, worker: int, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._chance = secrets.randbits(11)
+        self._worker = worker & 0x7FF
         self._last = 0
         self._lock = threading.Lock()
 
@@ -72,7 +71,7 @@ class QueueIds:
         with self._lock:
             now = (int(self._clock() * 1000) - _EPOCH) << 8
             self._last = max(now, self._last + 1)
-            return queue_id_of(self._last << 11 | self._chance)
+            return queue_id_of(self._last << 11 | self._worker)
 
 
 def envelope_text(envelope: Envelope) -> str:

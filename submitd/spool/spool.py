@@ -3,7 +3,6 @@
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +21,6 @@ from submitd.spool.sqlite import (
     connect,
     read_chunk,
     read_header,
-    read_standing,
     translated,
 )
 from submitd.spool.store import (
@@ -31,34 +29,19 @@ from submitd.spool.store import (
     Result,
     Spooled,
     SpoolUnavailable,
-    Standing,
 )
 
 T = TypeVar("T")
 
 _READERS: Final = 4
-_LOOK_AGAIN: Final = 1.0
-"""Seconds for which the disk's free space is not asked for again."""
+_OVERHEAD: Final = 3
+"""Octets of disk for one of content: the log, the database, and pages in part."""
 
 
-class DiskReserve:
-    """Says when only the reserve is left. Asked from one thread."""
-
-    def __init__(self, folder: Path, octets: int) -> None:
-        self._folder = folder
-        self._octets = octets
-        self._looked_at = -_LOOK_AGAIN
-        self._is_full = False
-
-    def is_used(self) -> bool:
-        """True where no more than the reserve is free. Raises OSError."""
-        now = time.monotonic()
-        # While it is full, look each time: service resumes at once.
-        if self._is_full or now - self._looked_at >= _LOOK_AGAIN:
-            self._looked_at = now
-            disk = os.statvfs(self._folder)
-            self._is_full = disk.f_bavail * disk.f_frsize <= self._octets
-        return self._is_full
+def room_above(folder: Path, reserve: int) -> int:
+    """Octets of content that fit above the reserve. Raises OSError."""
+    disk = os.statvfs(folder)
+    return (disk.f_bavail * disk.f_frsize - reserve) // _OVERHEAD
 
 
 class SqliteIntake:
@@ -71,6 +54,7 @@ class SqliteIntake:
         self._owner = owner
         self._chunks = 0
         self._octets = 0
+        self._abandoned = False
 
     async def write(self, chunk: bytes) -> None:
         """As `Intake.write`."""
@@ -81,17 +65,19 @@ class SqliteIntake:
             lambda connection: statements.insert_chunk(
                 connection, self._number, number, chunk, self._owner
             ),
-            accepting=True,
+            octets=len(chunk),
         )
 
     async def accept(self, message: NewMessage, tail: bytes) -> Spooled:
         """As `Intake.accept`."""
+        if self._abandoned:
+            raise SpoolUnavailable("the upload was abandoned")
         try:
             await self._committer.submit(
                 lambda connection: statements.insert_message(
                     connection, message, tail, self._chunks, self._octets, self._owner
                 ),
-                accepting=True,
+                octets=len(message.header) + len(tail),
             )
         except statements.Incomplete as problem:
             await self.abandon()
@@ -104,9 +90,9 @@ class SqliteIntake:
 
     async def abandon(self) -> None:
         """As `Intake.abandon`."""
+        self._abandoned = True
         if not self._chunks:
             return
-        self._chunks = 0
         try:
             await self._committer.submit(
                 lambda connection: statements.drop_intake(connection, self._number)
@@ -126,18 +112,22 @@ class SqliteSpool:
         folder: Path,
         owner: str,
         *,
+        number: int,
         reserve: int,
         on_commit: Callable[[float, int], None] = lambda took, items: None,  # noqa: ARG005
     ) -> None:
-        """``owner`` is this process' incarnation; ``reserve`` is in octets."""
+        """``owner`` is this process' incarnation; ``reserve`` is in octets.
+
+        ``number`` tells the workers of one server apart, in queue ids.
+        """
         self._reactor = reactor
         self._path = folder / DATABASE
         self._owner = owner
-        self._ids = QueueIds()
+        self._ids = QueueIds(number)
         self._committer = Committer(
             reactor,
             folder,
-            is_full=DiskReserve(folder, reserve).is_used,
+            room=lambda: room_above(folder, reserve),
             on_commit=on_commit,
         )
         self._readers = ThreadPool(0, _READERS, name="spool-read")
@@ -200,10 +190,6 @@ class SqliteSpool:
             lambda connection: read_chunk(connection, queue_id, number)
         )
 
-    async def standing(self) -> Standing:
-        """As `Spool.standing`."""
-        return await self._read(read_standing)
-
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
         return deferToThreadPool(self._reactor, self._readers, self._read_now, work)
 
@@ -212,5 +198,10 @@ class SqliteSpool:
         if connection is None:
             connection = self._local.connection = connect(self._path)
             self._connections.append(connection)
-        with translated():
-            return work(connection)
+        try:
+            with translated():
+                return work(connection)
+        except SpoolUnavailable:
+            # Not to be trusted any more.
+            self._local.connection = None
+            raise

@@ -21,6 +21,9 @@ from submitd.spool.store import NewMessage, Recipient, Report, Result, Spooled, 
 _STORY: Final = 100
 """Happenings kept of one message: the newest."""
 
+_ROWS_A_MESSAGE: Final = 50
+"""Due rows looked at for each message wanted: lists have many recipients."""
+
 _CLAIMABLE: Final = "state = 'queued' AND lease IS NULL AND held = 0"
 
 
@@ -113,15 +116,17 @@ def claim(
 ) -> list[Spooled]:
     """Lease due recipients to ``owner``, the longest due first."""
     moment = now.timestamp()
-    # A message with many due recipients takes many of these rows; what does
-    # not fit this time is claimed next time.
-    due = connection.execute(
+    due: dict[int, None] = {}
+    for (identity,) in connection.execute(
         f"SELECT message FROM recipient WHERE {_CLAIMABLE} AND due_at <= ? "  # noqa: S608
         "ORDER BY due_at LIMIT ?",
-        (moment, limit),
-    ).fetchall()
+        (moment, limit * _ROWS_A_MESSAGE),
+    ):
+        due[identity] = None
+        if len(due) == limit:
+            break
     claimed: list[Spooled] = []
-    for identity in dict.fromkeys(message for (message,) in due):
+    for identity in due:
         # Only what is claimed now: others may be leased to us, and under way.
         mine = {
             number
@@ -171,15 +176,22 @@ def record(
     if row is None:
         return []  # an operator removed it; nobody waits for a report
     removed, chunks = row
-    settled = sum(one.state is not State.QUEUED for one in results)
-    (waiting,) = connection.execute(
-        "SELECT count(*) FROM recipient WHERE message = ? AND state = 'queued'",
-        (identity,),
-    ).fetchone()
-    if settled == waiting:
+    leases = dict(
+        connection.execute(
+            "SELECT number, lease FROM recipient WHERE message = ? "
+            "AND state = 'queued'",
+            (identity,),
+        ).fetchall()
+    )
+    # Only who holds the lease may say what became of a recipient, and once.
+    ours = {one.number: one for one in results if leases.get(one.number) == owner}
+    if not ours:
+        return []
+    settled = {one.number for one in ours.values() if one.state is not State.QUEUED}
+    if settled == leases.keys():
         delete(connection, identity, chunks=bool(chunks))
     else:
-        _update(connection, identity, results)
+        _update(connection, identity, list(ours.values()))
     if removed:
         _delete_unleased(connection, identity)
         return []  # its operator did not want it to be heard of again

@@ -257,8 +257,8 @@ class Spool(Protocol):
     async def release(self, queue_id: str, numbers: Sequence[int]) -> None:
         """Give claimed recipients back unharmed, due as before."""
 
-    async def standing(self) -> Standing:
-        """The queue in figures, for metrics."""
+    def new_queue_id(self) -> str:
+        """A queue id for a report of ours."""
 
 
 class Store(Protocol):
