@@ -1,5 +1,6 @@
 """``submitctl queue`` on a real spool, while no server runs."""
 
+import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,12 +14,12 @@ from submitd.mail.envelope import Envelope, ForwardPath
 from submitd.mail.status import EnhancedCode
 from submitd.spool.files import FileLock
 from submitd.spool.recovery import open_spool
-from submitd.spool.rows import QueueIds
+from submitd.spool.rows import queue_id_of
 from submitd.spool.sqlite import DATABASE, WRITE_LOCK, connect, writing
 from submitd.spool.statements import insert_message, record, release_owner
 from submitd.spool.store import Needs, NewMessage, Result, State
 
-IDS = QueueIds()
+NUMBERS = itertools.count(1 << 40)
 
 
 class Queue:
@@ -41,7 +42,7 @@ class Queue:
     ) -> str:
         accepted_at = datetime.now(UTC) - age
         message = NewMessage(
-            queue_id=IDS.next(),
+            queue_id=queue_id_of(next(NUMBERS)),
             envelope=Envelope(
                 reverse_path=parse_mailbox(sender) if sender else None,
                 forward_paths=tuple(
