@@ -11,6 +11,7 @@ from submitd.config.errors import ConfigErrors
 from submitd.spool.store import SpoolUnavailable
 
 DEFAULT_CONFIG = "/etc/submitd/submitd.toml"
+_INTERRUPTED = 130
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -38,7 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command. Exit status as in sysexits(3)."""
     options = make_parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        status = int(options.run(options))
+        # Here and not at exit, where nobody could say what went wrong.
+        sys.stdout.flush()
+        return status
     except ConfigErrors as wrong:
         for problem in wrong.problems:
             print(f"submitctl: {problem}", file=sys.stderr)
@@ -50,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader of our output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return os.EX_OK
+    except KeyboardInterrupt:
+        return _INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -45,7 +45,10 @@ def show_status(options: argparse.Namespace) -> int:
     """Show what runs."""
     if (answer := _ask(options, "status", _STATUS_TIME)) is None:
         return os.EX_UNAVAILABLE
-    del answer["ok"]
+    if not answer.pop("ok"):
+        for problem in answer.get("problems", ()):
+            print(f"submitctl: {problem}", file=sys.stderr)
+        return os.EX_UNAVAILABLE
     if options.json:
         print(json.dumps(answer))
         return os.EX_OK
@@ -55,8 +58,13 @@ def show_status(options: argparse.Namespace) -> int:
         f"up {answer['uptime']} s, {state}"
     )
     for worker in answer["workers"]:
-        state = "draining" if worker["draining"] else "ready" if worker["ready"] else ""
-        print(f"  {worker['name']}  process {worker['pid']}  {state}")
+        print(f"  {worker['name']}  process {worker['pid']}  {_state_of(worker)}")
     for one in answer["listeners"]:
         print(f"  {one['name']}  {one['address']} port {one['port']}  tls {one['tls']}")
     return os.EX_OK
+
+
+def _state_of(worker: dict[str, Any]) -> str:
+    if worker["draining"]:
+        return "draining"
+    return "ready" if worker["ready"] else "starting"
