@@ -1,0 +1,139 @@
+"""A receiving server inside the test's reactor: it remembers, and can refuse."""
+
+from collections.abc import Callable
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IReactorTCP
+from twisted.internet.protocol import ServerFactory
+from twisted.protocols.basic import LineReceiver
+
+
+@define
+class Received:
+    """One message as it came."""
+
+    reverse_path: str
+    forward_paths: list[str] = field(factory=list)
+    content: bytes = b""
+
+
+class Receiver(ServerFactory):
+    """Takes mail on a free loopback port.
+
+    What ``refusals`` holds for a local part is said to RCPT instead of 250.
+    ``keywords`` are those that EHLO offers.
+    """
+
+    noisy = False
+
+    def __init__(self, keywords: tuple[str, ...] = ("PIPELINING", "8BITMIME")) -> None:
+        self.keywords = keywords
+        self.refusals: dict[str, str] = {}
+        self.after_dot = "250 2.0.0 Ok"
+        self.greeting = "220 receiver.example ESMTP"
+        self.commands: list[str] = []
+        self.received: list[Received] = []
+        self.connections = 0
+        self._waiting: list[tuple[int, Deferred[None]]] = []
+        self._port: IListeningPort | None = None
+
+    def listen(self, reactor: IReactorTCP) -> int:
+        """Begin; gives the port."""
+        self._port = reactor.listenTCP(0, self, interface="127.0.0.1")
+        return int(self._port.getHost().port)
+
+    async def close(self) -> None:
+        """Listen no more."""
+        if self._port is not None:
+            stopping = self._port.stopListening()
+            if stopping is not None:
+                await stopping
+
+    def buildProtocol(self, addr: object) -> "_Conversation":  # noqa: ARG002
+        self.connections += 1
+        return _Conversation(self)
+
+    async def has(self, count: int) -> None:
+        """Wait until so many messages have come."""
+        if len(self.received) < count:
+            waiting: Deferred[None] = Deferred()
+            self._waiting.append((count, waiting))
+            await waiting
+
+    def take(self, message: Received) -> None:
+        """One more."""
+        self.received.append(message)
+        for count, waiting in tuple(self._waiting):
+            if len(self.received) >= count:
+                self._waiting.remove((count, waiting))
+                waiting.callback(None)
+
+
+class _Conversation(LineReceiver):
+    def __init__(self, factory: Receiver) -> None:
+        self._to = factory
+        self._message = Received("")
+        self._lines: list[bytes] | None = None
+        self._verbs: dict[str, Callable[[str], None]] = {
+            "EHLO": self._ehlo,
+            "MAIL": self._mail,
+            "RCPT": self._rcpt,
+            "DATA": self._data,
+            "QUIT": self._quit,
+        }
+
+    def connectionMade(self) -> None:
+        self._say(self._to.greeting)
+
+    def lineReceived(self, line: bytes) -> None:
+        if self._lines is not None:
+            self._content(line)
+            return
+        text = line.decode()
+        self._to.commands.append(text)
+        self._verbs.get(text[:4].upper(), lambda _: self._say("250 2.0.0 Ok"))(text)
+
+    def _say(self, *lines: str) -> None:
+        *most, last = lines
+        for line in most:
+            self.sendLine(f"{line[:3]}-{line[4:]}".encode())
+        self.sendLine(last.encode())
+
+    def _ehlo(self, _: str) -> None:
+        self._say("250 receiver.example", *(f"250 {one}" for one in self._to.keywords))
+
+    def _mail(self, text: str) -> None:
+        self._message = Received(text.partition("<")[2].partition(">")[0])
+        self._say("250 2.1.0 Ok")
+
+    def _rcpt(self, text: str) -> None:
+        path = text.partition("<")[2].partition(">")[0]
+        refusal = self._to.refusals.get(path.partition("@")[0])
+        if refusal is not None:
+            self._say(refusal)
+            return
+        self._message.forward_paths.append(path)
+        self._say("250 2.1.5 Ok")
+
+    def _data(self, _: str) -> None:
+        if not self._message.forward_paths:
+            self._say("554 5.5.1 Nobody")
+            return
+        self._lines = []
+        self._say("354 Go on")
+
+    def _content(self, line: bytes) -> None:
+        assert self._lines is not None
+        if line != b".":
+            self._lines.append(line[1:] if line.startswith(b".") else line)
+            return
+        self._message.content = b"".join(one + b"\r\n" for one in self._lines)
+        self._lines = None
+        if self._to.after_dot.startswith("2"):
+            self._to.take(self._message)
+        self._say(self._to.after_dot)
+
+    def _quit(self, _: str) -> None:
+        self._say("221 2.0.0 Bye")
+        self.transport.loseConnection()
