@@ -1,0 +1,84 @@
+"""``twistd submitd`` as an operator starts it: a process to be killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from submitd.control.socket import ControlUnavailable, request
+from submitd.spool.sqlite import SqliteStore
+
+
+class Twistd:
+    """Starts, kills and asks one server. Everything blocks: use it in a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """``folder`` holds submitd.toml, with state and control.sock beside it."""
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        with (self._folder / "twistd.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    str(Path(sys.executable).with_name("twistd")),
+                    "-n",
+                    "--pidfile=",
+                    "submitd",
+                    "--config",
+                    str(self._folder / "submitd.toml"),
+                ],
+                stdout=log,
+                stderr=log,
+                env=os.environ,
+            )
+        deadline = time.monotonic() + 45
+        while not self.status().get("ready"):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError((self._folder / "twistd.log").read_text()[-3000:])
+            time.sleep(0.05)  # noqa: TID251 - another process makes it ready
+
+    def status(self) -> dict[str, Any]:
+        """``submitctl status``; empty while nobody answers."""
+        try:
+            return request(self._folder / "control.sock", {"do": "status"}, 5)
+        except ControlUnavailable:
+            return {}
+
+    def workers(self) -> list[int]:
+        """Process ids of its workers."""
+        return [
+            int(one["pid"]) for one in self.status().get("workers", ()) if one["pid"]
+        ]
+
+    def kill_worker(self, number: int) -> None:
+        """kill -9 one of them, where there is any."""
+        if pids := self.workers():
+            try:
+                os.kill(pids[number % len(pids)], signal.SIGKILL)
+            except ProcessLookupError:
+                return  # it died of the kill before
+
+    def kill(self) -> None:
+        """kill -9 the supervisor."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(10)
+
+    def stop(self) -> int:
+        """A graceful stop; gives the exit status."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(40)
+
+    def queued(self) -> int:
+        """``submitctl queue count``, also while it is dead."""
+        store = SqliteStore(self._folder / "state")
+        try:
+            return store.standing().messages
+        finally:
+            store.close()
