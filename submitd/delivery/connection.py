@@ -69,8 +69,7 @@ class TimeOuts:
 
     def of(self, waiting: Waiting) -> float:
         """How long the remote host has for this."""
-        name = waiting.name.lower()
-        return float(getattr(self, "helo" if name == "tls" else name))
+        return float(getattr(self, waiting.name.lower()))
 
 
 _LOOK: Final = 1.0

@@ -24,7 +24,6 @@ class Waiting(Enum):
 
     GREETING = auto()
     HELO = auto()
-    TLS = auto()
     MAIL = auto()
     RCPT = auto()
     DATA = auto()
@@ -258,10 +257,7 @@ class ClientSession:
             self._awaited.append((waiting, handler))
 
     def _note_waiting(self) -> None:
-        if self._awaited:
-            self.waiting = self._awaited[0][0]
-        elif not self._held_back:
-            self.waiting = Waiting.NOTHING
+        self.waiting = self._awaited[0][0] if self._awaited else Waiting.NOTHING
 
     def _ask(self, line: bytes, waiting: Waiting, handler: _Handler) -> None:
         self._output.append(line + b"\r\n")
@@ -326,7 +322,6 @@ class ClientSession:
             # Somebody on the way put words behind the reply, to be obeyed
             # as though they had come under TLS.
             raise BadReply("octets behind the reply to STARTTLS")
-        self.waiting = Waiting.TLS
         self._events.append(StartTls())
 
     def _log_in(self, user: str, password: str) -> None:
@@ -381,9 +376,9 @@ class ClientSession:
 
     def _drop_held_back(self) -> None:
         if self._held_back:
+            # Not pipelined, so nothing that was said is still to be answered.
             self._held_back.clear()
-            if not self._awaited:
-                self._settle()
+            self._settle()
 
     def _on_data(self, answer: Reply) -> None:
         someone = any(one is None for one in self._verdicts)

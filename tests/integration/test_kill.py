@@ -125,7 +125,7 @@ async def test_nothing_acknowledged_is_lost_and_none_arrives_three_times(
     receiver = Receiver()
     port = free_port()
     (tmp_path / "submitd.toml").write_text(
-        CONFIG.format(port=port, next_hop=receiver.listen(reactor))  # type: ignore[arg-type]
+        CONFIG.format(port=port, next_hop=receiver.listen(reactor))
     )
     make_certificate(tmp_path, "cert.pem", "key.pem", ["localhost"])
     server = Twistd(tmp_path)

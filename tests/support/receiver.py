@@ -1,6 +1,7 @@
 """A receiving server inside the test's reactor: it remembers, and can refuse."""
 
 from collections.abc import Callable
+from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -41,7 +42,8 @@ class Receiver(ServerFactory):
     def listen(self, reactor: IReactorTCP) -> int:
         """Begin; gives the port."""
         self._port = reactor.listenTCP(0, self, interface="127.0.0.1")
-        return int(self._port.getHost().port)
+        where: Any = self._port.getHost()
+        return int(where.port)
 
     async def close(self) -> None:
         """Listen no more."""
@@ -71,6 +73,8 @@ class Receiver(ServerFactory):
 
 
 class _Conversation(LineReceiver):
+    transport: Any
+
     def __init__(self, factory: Receiver) -> None:
         self._to = factory
         self._message = Received("")
