@@ -165,7 +165,7 @@ def _explanation(recipients: Sequence[ReportedRecipient], hostname: str) -> byte
         lines.append(f"  {one.forward_path.mailbox}")
         if one.action in (Action.FAILED, Action.DELAYED):
             who = f"{one.host} said" if one.is_reply else "The reason"
-            lines.append(f"    {who}: {one.diagnostic}")
+            lines.append(f"    {who}: {_one_line(one.diagnostic)}")
             lines.append(f"    {_advice(one.status)}")
         if one.retry_until is not None:
             until = one.retry_until.strftime("%Y-%m-%d %H:%M UTC")
