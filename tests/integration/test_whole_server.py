@@ -362,13 +362,7 @@ async def test_workers_of_their_own_take_mail_and_are_replaced(
         children[0].transport.signalProcess("KILL")
         await server.until(lambda: "worker-died" in server.log)
         await server.until(
-            lambda: (
-                sum(
-                    one.ready
-                    for one in server.supervisor._children.values()
-                )
-                == 2
-            )
+            lambda: sum(one.ready for one in server.supervisor._children.values()) == 2
         )
         await in_thread(lambda: send(server, "bob@example.net"))
         await server.receiver.has(2)
