@@ -1,0 +1,565 @@
+"""The spool's promises, one by one."""
+
+import sqlite3
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from submitd.mail.address import parse_mailbox
+from submitd.mail.envelope import (
+    Body,
+    ForwardPath,
+    Notify,
+    OriginalRecipient,
+    Ret,
+)
+from submitd.mail.status import EnhancedCode
+from submitd.spool import committer, recovery, schema, sqlite
+from submitd.spool.files import write_durably
+from submitd.spool.recovery import open_spool
+from submitd.spool.rows import QueueIds, number_of, queue_id_of
+from submitd.spool.sqlite import DATABASE, SqliteStore
+from submitd.spool.store import (
+    CHUNK,
+    Needs,
+    Report,
+    SpoolFull,
+    SpoolUnavailable,
+    State,
+    Wanted,
+)
+from tests.support.in_reactor import in_reactor
+from tests.support.spooling import LATER, NOW, Spooling, message, result
+
+
+@in_reactor
+async def test_what_was_accepted_is_read_back_as_it_was(tmp_path: Path) -> None:
+    path = ForwardPath(
+        parse_mailbox("bob@example.net"),
+        Notify.NEVER,
+        OriginalRecipient("rfc822", "b@x.org"),
+    )
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept(
+            path,
+            "carol",
+            ret=Ret.FULL,
+            envid="e",
+            smtputf8=True,
+            needs=Needs(eight_bit=True, smtputf8=True),
+        )
+        assert accepted.size == len(b"Subject: x\r\n\r\ntext\r\n")
+        assert [one.number for one in accepted.recipients] == [0, 1]
+        s.opened.release_owner("owner-1")
+        (claimed,) = await s.spool.claim_due(LATER, 10)
+        assert claimed.envelope == accepted.envelope
+        assert claimed.needs == accepted.needs
+        assert claimed.recipients == accepted.recipients
+        assert await s.spool.read_header(claimed.queue_id) == b"Subject: x\r\n\r\n"
+        assert await s.body(claimed.queue_id) == b"text\r\n"
+        assert s.commits
+
+
+@in_reactor
+async def test_a_report_has_nobody_to_report_to(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        await s.accept(reverse_path=None, body=b"")
+        s.opened.release_owner("owner-1")
+        (claimed,) = await s.spool.claim_due(LATER, 10)
+        assert claimed.envelope.reverse_path is None
+        assert claimed.envelope.body is Body.SEVEN_BIT
+
+
+@in_reactor
+async def test_big_bodies_are_stored_in_chunks(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        body = b"0123456789abcdef" * (CHUNK // 8)
+        accepted = await s.accept(body=body + b"tail")
+        assert accepted.body is None
+        assert await s.body(accepted.queue_id) == body + b"tail"
+        assert b"".join(s.store.read_body(accepted.queue_id)) == body + b"tail"
+        await s.spool.record(accepted.queue_id, [result()])
+        with pytest.raises(LookupError):
+            await s.spool.read_chunk(accepted.queue_id, 0)
+        with pytest.raises(LookupError):
+            await s.spool.read_header(accepted.queue_id)
+
+
+@in_reactor
+async def test_an_upload_that_lost_a_chunk_is_not_acknowledged(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        intake = s.spool.open_intake()
+        await intake.write(b"x" * CHUNK)
+        with sqlite3.connect(s.folder / DATABASE) as other:
+            other.execute("DELETE FROM chunk")
+        with pytest.raises(SpoolUnavailable):
+            await intake.accept(message(intake), b"tail")
+        with pytest.raises(SpoolUnavailable):
+            await intake.accept(message(intake), b"tail")
+        assert s.store.standing().messages == 0
+
+
+@in_reactor
+async def test_an_abandoned_upload_leaves_nothing(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        await s.spool.open_intake().abandon()
+        intake = s.spool.open_intake()
+        await intake.write(b"x" * CHUNK)
+        await intake.abandon()
+        with sqlite3.connect(s.folder / DATABASE) as other:
+            assert other.execute("SELECT count(*) FROM chunk").fetchone() == (0,)
+            assert other.execute("SELECT count(*) FROM intake").fetchone() == (0,)
+
+
+@in_reactor
+async def test_uploads_of_the_dead_are_swept(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        intake = s.spool.open_intake()
+        await intake.write(b"x" * CHUNK)
+        s.opened.release_owner("somebody-else")
+        with sqlite3.connect(s.folder / DATABASE) as other:
+            assert other.execute("SELECT count(*) FROM chunk").fetchone() == (1,)
+        s.opened.release_owner("owner-1")
+        with sqlite3.connect(s.folder / DATABASE) as other:
+            assert other.execute("SELECT count(*) FROM chunk").fetchone() == (0,)
+
+
+@in_reactor
+async def test_a_message_goes_when_its_last_recipient_is_settled(
+    tmp_path: Path,
+) -> None:
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept("bob", "carol")
+        await s.spool.record(accepted.queue_id, [result(0)])
+        assert s.store.standing().recipients == 1
+        # Said twice, by mistake: the other recipient is still to be served.
+        await s.spool.record(accepted.queue_id, [result(0)])
+        assert s.store.standing().messages == 1
+        await s.spool.record(accepted.queue_id, [result(1, State.FAILED)])
+        assert s.store.standing().messages == 0
+        assert await s.spool.record(accepted.queue_id, [result(1)]) == []
+
+
+@in_reactor
+async def test_a_delayed_recipient_is_due_later_and_has_a_story(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept("bob", "carol")
+        delayed = result(
+            0,
+            State.QUEUED,
+            status=EnhancedCode(4, 7, 1),
+            diagnostic="451 later",
+            delay_reported=True,
+        )
+        await s.spool.record(accepted.queue_id, [delayed])
+        assert await s.spool.claim_due(NOW, 10) == []
+        (claimed,) = await s.spool.claim_due(LATER, 10)
+        # carol is leased still: her attempt is under way.
+        (bob,) = claimed.recipients
+        assert (bob.number, bob.attempts, bob.delay_reported) == (0, 1, True)
+        assert bob.last_status == EnhancedCode(4, 7, 1)
+        assert bob.last_attempt_at == NOW
+        (line,) = s.store.story(accepted.queue_id)
+        assert line.what == "recipient 0 queued: mx.example.net: 451 later"
+        silent = result(0, State.QUEUED, host="", diagnostic="no route")
+        for _ in range(120):
+            await s.spool.record(accepted.queue_id, [silent])
+            await s.spool.claim_due(LATER, 10)
+        story = s.store.story(accepted.queue_id)
+        assert len(story) == 100
+        assert story[-1].what == "recipient 0 queued: no route"
+
+
+@in_reactor
+async def test_who_lost_the_lease_has_no_say(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept()
+        assert s.opened.release_owner("owner-1") == 1
+        await s.spool.record(accepted.queue_id, [result()])
+        assert s.store.standing().messages == 1
+
+
+@in_reactor
+async def test_released_recipients_are_due_as_before(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept("bob", "carol")
+        await s.spool.release(accepted.queue_id, [0])
+        (claimed,) = await s.spool.claim_due(LATER, 10)
+        assert [one.number for one in claimed.recipients] == [0]
+
+
+@in_reactor
+async def test_reports_enter_with_what_they_report(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept("bob", "carol")
+        intake = s.spool.open_intake()
+        report = Report(
+            message=message(intake, "alice", reverse_path=None, submitter=None),
+            body=b"report",
+        )
+        (entered,) = await s.spool.record(
+            accepted.queue_id, [result(0, State.FAILED)], [report]
+        )
+        assert entered.body == (b"report",)
+        assert s.store.standing().messages == 2
+        assert s.spool.new_queue_id() > entered.queue_id
+
+
+@in_reactor
+async def test_claims_are_bounded_and_the_longest_due_come_first(
+    tmp_path: Path,
+) -> None:
+    async with Spooling(tmp_path) as s:
+        first = await s.accept(*(f"r{number}" for number in range(20)))
+        second = await s.accept(accepted_at=NOW + timedelta(seconds=1))
+        s.opened.release_owner("owner-1")
+        (claimed,) = await s.spool.claim_due(LATER, 1)
+        assert claimed.queue_id == first.queue_id
+        assert len(claimed.recipients) == 20
+        (claimed,) = await s.spool.claim_due(LATER, 5)
+        assert claimed.queue_id == second.queue_id
+
+
+@in_reactor
+async def test_held_messages_wait_for_their_release(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        held = await s.accept(held=True)
+        assert held.recipients == ()
+        assert await s.spool.claim_due(LATER, 10) == []
+        assert s.store.retry([held.queue_id], NOW) == 0
+        assert s.store.release_held([held.queue_id, "nonsense"], NOW) == 1
+        assert len(await s.spool.claim_due(NOW, 10)) == 1
+        assert s.store.hold([held.queue_id]) == 1
+        assert s.store.standing().held == 1
+
+
+@in_reactor
+async def test_a_removed_message_goes_when_its_attempt_ends(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        idle, leased, released = [await s.accept("a", "b") for _ in range(3)]
+        await s.spool.release(idle.queue_id, [0, 1])
+        ids = [idle.queue_id, leased.queue_id, released.queue_id]
+        assert s.store.remove([*ids, "0" * 12]) == 3
+        assert list(s.store.search(Wanted())) == []
+        await s.spool.record(leased.queue_id, [result(0)])
+        assert await s.spool.record(leased.queue_id, [result(1)]) == []
+        await s.spool.release(released.queue_id, [0, 1])
+        with sqlite3.connect(s.folder / DATABASE) as other:
+            assert other.execute("SELECT count(*) FROM message").fetchone() == (0,)
+            assert other.execute("SELECT count(*) FROM recipient").fetchone() == (0,)
+
+
+@in_reactor
+async def test_the_queue_is_searched_by_what_an_operator_knows(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        one = await s.accept("bob")
+        two = await s.accept(
+            ForwardPath(parse_mailbox("carol@example.com")),
+            submitter=None,
+            reverse_path=None,
+        )
+        held = await s.accept(held=True)
+
+        def found(**wanted: object) -> list[str]:
+            return [
+                entry.queue_id
+                for entry in s.store.search(Wanted(**wanted))  # type: ignore[arg-type]
+            ]
+
+        every = [one.queue_id, two.queue_id, held.queue_id]
+        assert found() == every
+        assert found(queue_ids=(two.queue_id.lower(), "?", "!" * 12)) == [two.queue_id]
+        assert found(sender="ALICE@example.org") == [one.queue_id, held.queue_id]
+        assert found(sender="Alice") == [one.queue_id, held.queue_id]
+        assert found(recipient="Carol@example.com") == [two.queue_id]
+        assert found(domain="EXAMPLE.com") == [two.queue_id]
+        assert found(older_than=timedelta(days=1)) == every
+        assert found(older_than=timedelta(days=36500)) == []
+        assert found(held=True) == [held.queue_id]
+        (entry,) = s.store.search(Wanted(queue_ids=(two.queue_id,)))
+        assert entry.reverse_path is None
+        assert entry.leased_to == "owner-1"
+        with sqlite3.connect(s.folder / DATABASE) as other:
+            other.execute("DELETE FROM recipient WHERE address LIKE 'carol%'")
+        assert found() == [one.queue_id, held.queue_id]
+
+
+@in_reactor
+async def test_a_long_queue_is_read_in_pages(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept()
+        with sqlite3.connect(s.folder / DATABASE) as other:
+            columns = [row[1] for row in other.execute("PRAGMA table_info(message)")]
+            rest = ", ".join(columns[1:])
+            other.execute(
+                f"INSERT INTO message (id, {rest}) WITH n(i) AS (SELECT 1 UNION ALL "
+                f"SELECT i + 1 FROM n WHERE i < 600) SELECT i, {rest} FROM message, n"
+            )
+            other.execute(
+                "INSERT INTO recipient (message, number, address, domain, wishes, "
+                "state, held, due_at) SELECT id, 0, 'b@example.net', 'example.net', "
+                "'', 'queued', 0, 0 FROM message WHERE id <= 600"
+            )
+        ids = [entry.queue_id for entry in s.store.search(Wanted())]
+        assert len(ids) == 601
+        assert accepted.queue_id in ids
+        numbers = [queue_id_of(number) for number in range(1, 601)]
+        assert s.store.hold(numbers) == 600
+        assert s.store.remove(numbers) == 600
+
+
+@in_reactor
+async def test_one_bad_item_does_not_undo_the_others(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        intake = s.spool.open_intake()
+        again = message(intake)
+        await intake.accept(again, b"")
+        with pytest.raises(SpoolUnavailable, match="UNIQUE"):
+            await intake.accept(again, b"")
+        with pytest.raises(LookupError):
+            await s.spool.record("nonsense", [result()])
+        with pytest.raises(AttributeError):
+            await s.spool._committer.submit(lambda _: None.nothing)  # type: ignore[attr-defined]
+        assert s.store.standing().messages == 1
+
+
+@in_reactor
+async def test_a_fault_of_the_database_is_everybodys_and_passes(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        with pytest.raises(SpoolUnavailable):
+            await s.spool._committer.submit(
+                lambda connection: connection.execute("SELECT * FROM nothing")
+            )
+        with pytest.raises(SpoolUnavailable):
+            await s.spool._read(
+                lambda connection: connection.execute("SELECT * FROM nothing")
+            )
+        accepted = await s.accept()
+        assert await s.body(accepted.queue_id) == b"text\r\n"
+
+
+@in_reactor
+async def test_only_the_reserve_is_left(tmp_path: Path) -> None:
+    """452 4.3.1 for new mail; outcomes are still recorded."""
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept()
+        s.spool._committer._to_disk._room = lambda: 0
+        with pytest.raises(SpoolFull):
+            await s.accept()
+        intake = s.spool.open_intake()
+        with pytest.raises(SpoolFull):
+            await intake.write(b"x" * CHUNK)
+        await s.spool.record(accepted.queue_id, [result()])
+        assert s.store.standing().messages == 0
+        s.spool._committer._to_disk._room = lambda: 1 << 30
+        await s.accept()
+
+
+@in_reactor
+async def test_a_full_disk_refuses_mail_and_takes_outcomes(tmp_path: Path) -> None:
+    """The commit fails as a whole; what brings nothing is written after all."""
+    async with Spooling(tmp_path) as s:
+        writing = s.spool._committer
+        accepted = await s.accept()
+
+        def full(connection: sqlite3.Connection) -> None:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+
+        await writing.submit(full)
+        # Held back, so that both are in one transaction.
+        with writing._wake:
+            intake = s.spool.open_intake()
+            big = intake.accept(message(intake), b"x" * CHUNK)
+            accepting = Deferred.fromCoroutine(big)
+            recording = Deferred.fromCoroutine(
+                s.spool.record(accepted.queue_id, [result()])
+            )
+        with pytest.raises(SpoolFull):
+            await accepting
+        assert await recording == []
+        assert s.store.standing().messages == 0
+
+
+@in_reactor
+async def test_a_database_that_was_replaced_is_noticed(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        await s.accept()
+        moved = s.folder / "moved"
+        (s.folder / DATABASE).rename(moved)
+        with pytest.raises(SpoolUnavailable, match="spool"):
+            await s.accept()
+        moved.rename(s.folder / DATABASE)
+        await s.accept()
+
+
+@in_reactor
+async def test_another_file_of_the_same_name_is_not_ours(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        await s.accept()
+        copy = s.folder / "copy"
+        copy.write_bytes((s.folder / DATABASE).read_bytes())
+        copy.rename(s.folder / DATABASE)
+        with pytest.raises(SpoolUnavailable, match="replaced"):
+            await s.accept()
+
+
+@in_reactor
+async def test_after_the_end_nothing_is_taken(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        pass
+    with pytest.raises(SpoolUnavailable, match="closing"):
+        await s.accept()
+    intake = s.spool.open_intake()
+    intake._chunks = 1
+    await intake.abandon()
+
+
+@in_reactor
+async def test_the_log_is_moved_into_the_database_and_room_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "_CHECKPOINT_PERIOD", 3600)
+    async with Spooling(tmp_path) as s:
+        keeper = s.spool._committer._log
+        log = s.folder / f"{DATABASE}-wal"
+        for _ in range(3):
+            accepted = await s.accept(body=b"x" * (CHUNK * 2))
+            await s.spool.record(accepted.queue_id, [result()])
+        grown = log.stat().st_size
+        keeper.shorten()
+        assert log.stat().st_size == grown
+        monkeypatch.setattr(committer, "_LOG_SMALL", 0)
+        keeper.shorten()
+        before = (s.folder / DATABASE).stat().st_size
+        assert before > CHUNK
+        monkeypatch.setattr(committer, "_FREE_PAGES", 50)
+        monkeypatch.setattr(committer, "_LOG_LARGE", 0)
+        keeper.shorten()
+        keeper.shorten()
+        assert log.stat().st_size == 0
+        assert (s.folder / DATABASE).stat().st_size < before
+        await s.accept()
+        (s.folder / DATABASE).rename(s.folder / "moved")
+        keeper.close()
+        keeper.shorten()
+        (s.folder / "moved").rename(s.folder / DATABASE)
+
+
+@in_reactor
+async def test_the_log_is_looked_at_time_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "_CHECKPOINT_PERIOD", 0.01)
+    monkeypatch.setattr(committer, "_LOG_SMALL", 0)
+    monkeypatch.setattr(committer, "_LOG_LARGE", 0)
+    async with Spooling(tmp_path) as s:
+        await s.accept()
+        log = s.folder / f"{DATABASE}-wal"
+        while log.stat().st_size:
+            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
+
+
+@in_reactor
+async def test_a_full_disk_refuses_all_that_only_brings(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+
+        def full(connection: sqlite3.Connection) -> None:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+
+        await s.spool._committer.submit(full)
+        with pytest.raises(SpoolFull):
+            await s.accept(body=b"x" * CHUNK)
+
+
+@in_reactor
+async def test_a_chunk_that_is_gone_is_no_end_of_the_body(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept(body=b"x" * (CHUNK + 1))
+        assert s.store.read_header(accepted.queue_id) == b"Subject: x\r\n\r\n"
+        with sqlite3.connect(s.folder / DATABASE) as other:
+            other.execute("DELETE FROM chunk")
+        with pytest.raises(LookupError):
+            await s.spool.read_chunk(accepted.queue_id, 0)
+
+
+# Starts
+
+
+def test_a_spool_belongs_to_one_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "_PATIENCE", 0.2)
+    first = open_spool(tmp_path / "state")
+    with pytest.raises(SpoolUnavailable, match="another submitd"):
+        open_spool(tmp_path / "state")
+    assert first.standing().messages == 0
+    first.close()
+    open_spool(tmp_path / "state").close()
+
+
+def test_nobody_else_reads_the_files(tmp_path: Path) -> None:
+    opened = open_spool(tmp_path / "state")
+    modes = {path.stat().st_mode & 0o77 for path in (tmp_path / "state").iterdir()}
+    opened.close()
+    assert modes == {0}
+
+
+def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
+    open_spool(tmp_path / "state").close()
+    with sqlite3.connect(tmp_path / "state" / DATABASE) as other:
+        other.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    with pytest.raises(SpoolUnavailable, match="newer"):
+        open_spool(tmp_path / "state")
+    with pytest.raises(SpoolUnavailable, match="is needed"):
+        SqliteStore(tmp_path / "state")
+
+
+def test_an_operator_hears_where_there_is_no_spool(tmp_path: Path) -> None:
+    with pytest.raises(SpoolUnavailable, match="there is no spool here"):
+        SqliteStore(tmp_path)
+
+
+def test_a_disk_that_cannot_hold_a_log_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = sqlite.connect
+
+    def without_log(path: Path, *, create: bool = False) -> sqlite3.Connection:
+        real(path, create=create).close()
+        return sqlite3.connect(":memory:", isolation_level=None)
+
+    monkeypatch.setattr(recovery, "connect", without_log)
+    with pytest.raises(SpoolUnavailable, match="WAL"):
+        open_spool(tmp_path / "state")
+
+
+# Names and files
+
+
+def test_queue_ids_are_unique_and_grow() -> None:
+    ids = QueueIds(7, clock=lambda: 1_800_000_000.0)
+    names = [ids.next() for _ in range(1000)]
+    assert sorted(set(names)) == names
+    assert all(queue_id_of(number_of(name.lower())) == name for name in names)
+
+
+@pytest.mark.parametrize("name", ["", "short", "U" * 12, "!" * 12])
+def test_what_is_no_queue_id_names_nothing(name: str) -> None:
+    with pytest.raises(LookupError):
+        number_of(name)
+
+
+def test_a_durable_file_is_private_and_never_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "key"
+    write_durably(target, b"one")
+    assert target.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileExistsError):
+        write_durably(target, b"two")
+    assert target.read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == [target]
