@@ -461,7 +461,7 @@ async def test_the_log_is_looked_at_time_and_again(
         await s.accept()
         log = s.folder / f"{DATABASE}-wal"
         while log.stat().st_size:
-            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
+            await deferLater(reactor, 0.01)
 
 
 @in_reactor
