@@ -27,8 +27,8 @@ class RetrySchedule:
         end = accepted_at + self.give_up
         if now >= end:
             return None
-        # Beyond 2**40 every wait is the longest.
-        wait: timedelta = min(self.first * 2 ** min(attempts - 1, 40), self.longest)
+        # Beyond 2**20 every wait is the longest, and none overflows.
+        wait: timedelta = min(self.first * 2 ** min(attempts - 1, 20), self.longest)
         wait *= 1 + self.jitter * (2 * chance - 1)
         return min(now + max(wait, timedelta(seconds=1)), end)
 
