@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 
 from submitd.auth.files import TableFile
-from submitd.auth.ldap import Directory, Entry, Filter
 from submitd.auth.submitter import (
     Anything,
     Exactly,
@@ -19,12 +18,15 @@ from submitd.auth.submitter import (
 from submitd.mail.address import BadAddress, parse_domain, parse_mailbox
 from submitd.observe.events import DIRECTORY_ODD, Events
 
+if TYPE_CHECKING:
+    from submitd.auth.ldap import Directory, Entry, Filter
+
 
 class Grants(Protocol):
     """One kind of rule."""
 
     async def grants(
-        self, login: str, entry: Entry | None
+        self, login: str, entry: "Entry | None"
     ) -> Sequence[tuple[str | Grant, str]]:
         """(address, ``@domain`` or grant, source). Raises DirectoryUnavailable."""
 
@@ -35,7 +37,7 @@ class Template:
 
     template: str
 
-    async def grants(self, login: str, entry: Entry | None) -> list[tuple[str, str]]:  # noqa: ARG002
+    async def grants(self, login: str, entry: "Entry | None") -> list[tuple[str, str]]:  # noqa: ARG002
         """As `Grants.grants`."""
         # A login that is an address itself fills the place of the local part.
         name = login.rpartition("@")[0] or login
@@ -48,7 +50,7 @@ class Attributes:
 
     names: tuple[str, ...]
 
-    async def grants(self, login: str, entry: Entry | None) -> list[tuple[str, str]]:  # noqa: ARG002
+    async def grants(self, login: str, entry: "Entry | None") -> list[tuple[str, str]]:  # noqa: ARG002
         """As `Grants.grants`."""
         if entry is None:
             return []
@@ -63,12 +65,12 @@ class Attributes:
 class RoleSearch:
     """Values of entries that name the person."""
 
-    directory: Directory
+    directory: "Directory"
     base: str
-    wanted: Filter
+    wanted: "Filter"
     names: tuple[str, ...]
 
-    async def grants(self, login: str, entry: Entry | None) -> list[tuple[str, str]]:
+    async def grants(self, login: str, entry: "Entry | None") -> list[tuple[str, str]]:
         """As `Grants.grants`."""
         if entry is None:
             return []
@@ -92,7 +94,7 @@ class AddressFile:
     path: Path
     table: TableFile[dict[str, list[tuple[int, str]]]]
 
-    async def grants(self, login: str, entry: Entry | None) -> list[tuple[str, str]]:  # noqa: ARG002
+    async def grants(self, login: str, entry: "Entry | None") -> list[tuple[str, str]]:  # noqa: ARG002
         """As `Grants.grants`."""
         table = await self.table.table()
         return [
@@ -107,7 +109,7 @@ class Domains:
 
     names: tuple[str, ...]
 
-    async def grants(self, login: str, entry: Entry | None) -> list[tuple[str, str]]:  # noqa: ARG002
+    async def grants(self, login: str, entry: "Entry | None") -> list[tuple[str, str]]:  # noqa: ARG002
         """As `Grants.grants`."""
         return [(f"@{name}", f"@{name}") for name in self.names]
 
@@ -116,7 +118,11 @@ class Domains:
 class AnyAddress:
     """Every address whatever."""
 
-    async def grants(self, login: str, entry: Entry | None) -> list[tuple[Grant, str]]:  # noqa: ARG002
+    async def grants(
+        self,
+        login: str,  # noqa: ARG002
+        entry: "Entry | None",  # noqa: ARG002
+    ) -> list[tuple[Grant, str]]:
         """As `Grants.grants`."""
         return [(Anything(), "any = true")]
 
@@ -142,7 +148,7 @@ class AddressRules:
         self._events = events
 
     async def permissions(
-        self, login: str, entry: Entry | None
+        self, login: str, entry: "Entry | None"
     ) -> tuple[Permission, ...]:
         """What the login may use, in the order of the rules.
 

@@ -1,7 +1,7 @@
 """Credentials checkers: who proves to be whom (`twisted.cred`)."""
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
@@ -13,8 +13,10 @@ from submitd.auth.directory import People, stripped
 from submitd.auth.errors import AccountLocked, DirectoryUnavailable
 from submitd.auth.files import TableFile
 from submitd.auth.hashes import HashThreads, UnknownScheme
-from submitd.auth.ldap import Entry
 from submitd.observe.events import DIRECTORY_ODD, Events
+
+if TYPE_CHECKING:
+    from submitd.auth.ldap import Entry
 
 _REFUSED: Final = "user name or password refused"
 """One message for both, so that a guesser learns no user names."""
@@ -108,7 +110,7 @@ class DirectoryHashChecker:
         return await _settled(self._people, entry, login, proved=proved)
 
 
-async def _settled(people: People, entry: Entry, login: str, *, proved: bool) -> str:
+async def _settled(people: People, entry: "Entry", login: str, *, proved: bool) -> str:
     # A lock is looked at for all alike: it must not show in the time taken.
     lock = await people.lock_of(entry)
     if not proved:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
 from submitd.auth.errors import DirectoryUnavailable
-from submitd.auth.ldap import SCOPE_BASE, Directory, Entry, Filter
+
+if TYPE_CHECKING:
+    from submitd.auth.ldap import Directory, Entry, Filter
 
 _LOCK_ATTRIBUTES: Final = ("userPassword", "accountStatus", "shadowExpire")
 _RETIREMENT: Final = timedelta(days=186)
@@ -19,10 +21,10 @@ class PeopleRules:
     """Where people are and what their entries mean."""
 
     base: str
-    person: Filter
+    person: "Filter"
     uid_attribute: str
     login_domains: frozenset[str]
-    lock: Filter | None
+    lock: "Filter | None"
     honour_locks: bool
     attributes: tuple[str, ...]
     """Further attributes that somebody will ask of an entry."""
@@ -33,7 +35,7 @@ class People:
 
     def __init__(
         self,
-        directory: Directory,
+        directory: "Directory",
         rules: PeopleRules,
         today: Callable[[], date] = lambda: datetime.now(UTC).date(),
     ) -> None:
@@ -41,7 +43,7 @@ class People:
         self.rules = rules
         self._today = today
 
-    async def find(self, login: str) -> Entry | None:
+    async def find(self, login: str) -> "Entry | None":
         """The person's entry; None: there is none.
 
         Raises:
@@ -60,7 +62,7 @@ class People:
             raise DirectoryUnavailable(f"several entries match {name!r}")
         return found[0] if found else None
 
-    def uid(self, entry: Entry, login: str) -> str:
+    def uid(self, entry: "Entry", login: str) -> str:
         """The directory's own spelling of the login.
 
         Raises:
@@ -74,7 +76,7 @@ class People:
         name = stripped(login, self.rules.login_domains).casefold()
         return next((one for one in values if one.casefold() == name), values[0])
 
-    async def lock_of(self, entry: Entry) -> str:
+    async def lock_of(self, entry: "Entry") -> str:
         """Why the account is locked; empty: it is not.
 
         Raises:
@@ -85,7 +87,7 @@ class People:
             return reason
         if rules.lock is not None:
             locked = await self.directory.search(
-                entry.dn, rules.lock.fill({}), ("1.1",), scope=SCOPE_BASE, most=1
+                entry.dn, rules.lock.fill({}), ("1.1",), base_only=True, most=1
             )
             if locked:
                 return "it matches the lock filter"
@@ -98,7 +100,7 @@ def stripped(login: str, domains: frozenset[str]) -> str:
     return name if at and domain.lower() in domains else login.strip()
 
 
-def lock_in(entry: Entry, today: date) -> str:
+def lock_in(entry: "Entry", today: date) -> str:
     """The lock that an entry's own attributes show; empty: none."""
     for value in entry.values("userPassword"):
         bare = value[7:] if value[:7].upper() == "{CRYPT}" else value

@@ -30,10 +30,10 @@ T = TypeVar("T")
 _DOWN: Final = 15.0
 """Seconds for which a server that failed is asked last."""
 
-_MOST_WAITING: Final = 500
+_BASE: Final = pureldap.LDAP_SCOPE_baseObject
+_TREE: Final = pureldap.LDAP_SCOPE_wholeSubtree
 
-SCOPE_BASE: Final = pureldap.LDAP_SCOPE_baseObject
-SCOPE_TREE: Final = pureldap.LDAP_SCOPE_wholeSubtree
+_MOST_WAITING: Final = 500
 
 
 @frozen
@@ -240,7 +240,7 @@ class Directory:
         wanted: Any,  # noqa: ANN401
         attributes: Sequence[str],
         *,
-        scope: int = SCOPE_TREE,
+        base_only: bool = False,
         most: int = 1000,
     ) -> list[Entry]:
         """The entries that match ``wanted``, a filled `Filter`.
@@ -253,7 +253,7 @@ class Directory:
             return LDAPEntry(client, base).search(  # type: ignore[no-any-return]
                 filterObject=wanted,
                 attributes=tuple(attributes),
-                scope=scope,
+                scope=_BASE if base_only else _TREE,
                 sizeLimit=most + 1,
             )
 

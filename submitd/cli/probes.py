@@ -12,7 +12,6 @@ from service_identity.hazmat import DNS_ID, verify_service_identity
 
 from submitd.auth.errors import DirectoryUnavailable
 from submitd.auth.ldap import (
-    SCOPE_BASE,
     Directory,
     DirectoryServers,
     Filter,
@@ -113,7 +112,7 @@ async def probe_directory(
 async def _searched(directory: Directory, ldap: LdapSection, about: str) -> Finding:
     anything = Filter("(objectClass=*)", ()).fill({})
     try:
-        found = await directory.search(ldap.base, anything, ("1.1",), scope=SCOPE_BASE)
+        found = await directory.search(ldap.base, anything, ("1.1",), base_only=True)
     except DirectoryUnavailable as problem:
         return Finding(Verdict.UNKNOWN, about, str(problem))
     if not found:

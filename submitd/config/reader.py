@@ -8,7 +8,6 @@ from typing import Any, Final, TypeAlias
 
 from attrs import evolve, field, fields, frozen
 
-from submitd.auth.ldap import Filter, Server
 from submitd.config.errors import ConfigErrors, ConfigProblem
 from submitd.config.sections import Config, ListenerSection, RuleSection
 
@@ -254,6 +253,9 @@ def _directory_problems(config: Config, reading: _Reading) -> Iterator[ConfigPro
     ldap = config.ldap
     if not ldap.servers:
         return
+    # Not at the top: a server without a directory is 7 MB a process smaller.
+    from submitd.auth.ldap import Server
+
     if not ldap.base:
         yield reading.problem(("ldap", "base"), None, "is needed: where people are")
     if "{login}" not in ldap.filter:
@@ -284,6 +286,8 @@ def _filter_problems(
 ) -> Iterator[ConfigProblem]:
     if not written:
         return
+    from submitd.auth.ldap import Filter
+
     try:
         Filter(written, places)
     except ValueError:
