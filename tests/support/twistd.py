@@ -55,13 +55,23 @@ class Twistd:
             int(one["pid"]) for one in self.status().get("workers", ()) if one["pid"]
         ]
 
-    def kill_worker(self, number: int) -> None:
-        """kill -9 one of them, where there is any."""
-        if pids := self.workers():
-            try:
-                os.kill(pids[number % len(pids)], signal.SIGKILL)
-            except ProcessLookupError:
-                return  # it died of the kill before
+    def kill_worker(self, number: int) -> int:
+        """kill -9 one of them; gives its process id.
+
+        Raises:
+            AssertionError: for ten seconds there was none to kill.
+        """
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if pids := self.workers():
+                victim = pids[number % len(pids)]
+                try:
+                    os.kill(victim, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue  # it died of the kill before
+                return victim
+            time.sleep(0.02)  # noqa: TID251 - another process starts them
+        raise AssertionError("there is no worker to kill")
 
     def kill(self) -> None:
         """kill -9 the supervisor."""
