@@ -1,6 +1,7 @@
 """What holds for all tests: peers by name, an end to waiting, no skip in CI."""
 
 import os
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final, cast
@@ -40,6 +41,8 @@ def peer() -> Callable[[str], Path]:
 
 
 _PATIENCE: Final = pytest.StashKey[IDelayedCall]()
+_GAVE_UP: Final = pytest.StashKey[bool]()
+_STATUS: Final = pytest.StashKey[int]()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -57,6 +60,7 @@ def pytest_timeout_set_timer(
     test = greenlet.getcurrent()
 
     def give_up() -> None:
+        item.config.stash[_GAVE_UP] = True
         test.throw(pytest.fail.Exception(f"waited {settings.timeout:g} s in vain"))
 
     # Before pytest-timeout's own alarm, which is for tests that block.
@@ -70,6 +74,18 @@ def pytest_timeout_cancel_timer(item: pytest.Item) -> Generator[None, object, ob
     if patience is not None and patience.active():
         patience.cancel()
     return (yield)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """What an abandoned test has left running must not keep the run from ending."""
+    if config.stash.get(_GAVE_UP, False):
+        sys.stdout.flush()
+        os._exit(config.stash[_STATUS])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,6 +1,7 @@
 """Credentials checkers: who proves to be whom (`twisted.cred`)."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -83,7 +84,8 @@ class DirectoryChecker:
         entry = await people.find(login)
         if entry is None:
             # A bind that cannot succeed, so that "unknown" takes as long.
-            await people.directory.bind(f"uid=nobody,{people.rules.base}", password)
+            with suppress(AccountLocked):
+                await people.directory.bind(f"uid=nobody,{people.rules.base}", password)
             raise NotTheirs(_REFUSED)
         proved = await people.directory.bind(entry.dn, password)
         return await _settled(people, entry, login, proved=proved)

@@ -5,24 +5,37 @@ reconnection, one bind in flight on a connection of its own, and TLS that
 checks the server's name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import frozen
 from ldaptor import ldapfilter
 from ldaptor.protocols import pureldap
-from ldaptor.protocols.ldap.ldapclient import LDAPClient
-from ldaptor.protocols.ldap.ldaperrors import LDAPException, LDAPInvalidCredentials
+from ldaptor.protocols.ldap.ldapclient import (
+    LDAPClient,
+    LDAPClientConnectionLostException,
+)
+from ldaptor.protocols.ldap.ldaperrors import (
+    LDAPConstraintViolation,
+    LDAPException,
+    LDAPInappropriateAuthentication,
+    LDAPInvalidCredentials,
+    LDAPNoSuchObject,
+    LDAPUnwillingToPerform,
+)
 from ldaptor.protocols.ldap.ldapsyntax import LDAPEntry
 from OpenSSL import SSL
+from service_identity import CertificateError, VerificationError
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.ssl import optionsForClientTLS, platformTrust
+from zope.interface import implementer
 
-from submitd.auth.errors import DirectoryUnavailable
+from submitd.auth.errors import AccountLocked, DirectoryUnavailable
 from submitd.observe.events import DIRECTORY_DOWN, Events
 
 T = TypeVar("T")
@@ -118,12 +131,30 @@ def _filled(value: Any, marks: dict[bytes, bytes]) -> bytes:  # noqa: ANN401
     return octets
 
 
+@implementer(IHandshakeListener)
 class _Client(LDAPClient):  # type: ignore[misc]
-    """A client that knows whether it is still of use."""
+    """A client that knows whether it is still of use, and when TLS is up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._securing: Deferred[None] | None = None
+
+    def secured(self) -> Deferred[None]:
+        """Fires at the end of the handshake under way; fails with what broke it."""
+        self._securing = Deferred()
+        return self._securing
+
+    def handshakeCompleted(self) -> None:
+        waiting, self._securing = self._securing, None
+        if waiting is not None:
+            waiting.callback(None)
 
     def connectionLost(self, reason: Any = None) -> None:  # noqa: ANN401
         super().connectionLost(reason)
         self.connected = 0
+        waiting, self._securing = self._securing, None
+        if waiting is not None:
+            waiting.errback(reason)
 
 
 class DirectoryServers:
@@ -151,8 +182,12 @@ class DirectoryServers:
         self._down_until: dict[Server, float] = {}
         self._trust = platformTrust() if trust is None else trust
 
-    async def connect(self) -> _Client:
+    async def connect(
+        self, prepare: Callable[[_Client], Awaitable[object]] | None = None
+    ) -> _Client:
         """A fresh connection, under TLS as configured.
+
+        ``prepare`` is awaited with it; where that fails the next server is tried.
 
         Raises:
             DirectoryUnavailable: no server serves.
@@ -163,7 +198,7 @@ class DirectoryServers:
             self._servers, key=lambda one: self._down_until.get(one, 0.0) > now
         ):
             try:
-                client = await self._connect(server)
+                client = await self._connect(server, prepare)
             except _FAULTS as problem:
                 trouble.append(f"{server}: {_words(problem)}")
                 self.mark_down(server, problem)
@@ -178,7 +213,11 @@ class DirectoryServers:
         self._down_until[server] = self._reactor.seconds() + _DOWN
         self._events.emit(DIRECTORY_DOWN, server=str(server), reason=_words(problem))
 
-    async def _connect(self, server: Server) -> _Client:
+    async def _connect(
+        self,
+        server: Server,
+        prepare: Callable[[_Client], Awaitable[object]] | None,
+    ) -> _Client:
         host = server.host
         options = optionsForClientTLS(host, trustRoot=self._trust)
         endpoint: Any = HostnameEndpoint(
@@ -192,20 +231,47 @@ class DirectoryServers:
             if self._starttls and not server.implicit_tls:
                 upgrade: Deferred[Any] = client.startTLS(options)
                 await upgrade.addTimeout(self.time_out, self._reactor)
+            if self._starttls or server.implicit_tls:
+                # Before the first secret: or a server with a wrong name would
+                # look like one that breaks the connection when it is asked.
+                await client.secured().addTimeout(self.time_out, self._reactor)
+            if prepare is not None:
+                await prepare(client)
         except _FAULTS:
             client.transport.abortConnection()
             raise
         return client
 
 
+class _BindRefused(Exception):
+    """Our own account may not log in."""
+
+
 _FAULTS: Final = (
     TimedOut,
+    _BindRefused,
     ConnectError,
     ConnectionClosed,
     OSError,
     SSL.Error,
+    CertificateError,
+    VerificationError,
     LDAPException,
 )
+
+
+_NO: Final = (
+    LDAPInvalidCredentials,
+    # What directories say of an entry without a password, and of no entry.
+    LDAPInappropriateAuthentication,
+    LDAPNoSuchObject,
+)
+
+_LOCKED: Final = (LDAPUnwillingToPerform, LDAPConstraintViolation)
+"""What directories with a lock or a count of failures of their own say."""
+
+_STALE: Final = (ConnectionClosed, LDAPClientConnectionLostException)
+"""The connection had ended unseen; that says nothing about its server."""
 
 
 def _words(problem: BaseException) -> str:
@@ -272,7 +338,7 @@ class Directory:
                 )
             except _FAULTS as problem:
                 self._drop(client)
-                if attempt == 2 or isinstance(problem, TimedOut):
+                if attempt == 2 or not isinstance(problem, _STALE):
                     self._servers.mark_down(client.server, problem)
                 if attempt == 2:
                     raise DirectoryUnavailable(_words(problem)) from problem
@@ -295,18 +361,19 @@ class Directory:
             raise
 
     async def _open_reader(self) -> _Client:
-        client = await self._servers.connect()
-        if self._bind_dn:
-            try:
-                await client.bind(self._bind_dn, self._bind_password).addTimeout(
-                    self._servers.time_out, self._reactor
-                )
-            except _FAULTS as problem:
-                client.transport.abortConnection()
-                raise DirectoryUnavailable(
-                    f"cannot bind as {self._bind_dn}: {_words(problem)}"
-                ) from problem
-        return client
+        return await self._servers.connect(
+            self._bind_as_ourselves if self._bind_dn else None
+        )
+
+    async def _bind_as_ourselves(self, client: _Client) -> None:
+        try:
+            await client.bind(self._bind_dn, self._bind_password).addTimeout(
+                self._servers.time_out, self._reactor
+            )
+        except LDAPException as problem:
+            raise _BindRefused(
+                f"cannot bind as {self._bind_dn}: {_words(problem)}"
+            ) from problem
 
     def _drop(self, client: _Client) -> None:
         self._reader = None
@@ -318,6 +385,7 @@ class Directory:
         """True where ``password`` is that of ``dn``; it must not be empty.
 
         Raises:
+            AccountLocked: the directory lets nobody in under this name.
             DirectoryUnavailable: cannot tell.
         """
         if not password:
@@ -344,13 +412,16 @@ class Directory:
                 await client.bind(dn, password.encode()).addTimeout(
                     self._servers.time_out, self._reactor
                 )
-            except LDAPInvalidCredentials:
+            except _NO:
                 self._idle.append(client)
                 return False
+            except _LOCKED as problem:
+                self._idle.append(client)
+                raise AccountLocked(f"the directory: {_words(problem)}") from problem
             except _FAULTS as problem:
                 client.connected = 0
                 client.transport.abortConnection()
-                if isinstance(problem, TimedOut):
+                if not isinstance(problem, _STALE):
                     self._servers.mark_down(client.server, problem)
                 if attempt == 2:
                     raise DirectoryUnavailable(_words(problem)) from problem

@@ -14,14 +14,21 @@ def make_certificate(
 ) -> Path:
     """A self-signed one for these names and 127.0.0.1; gives its path."""
     private = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
+    serial = x509.random_serial_number()
+    # A name of its own: two of these may be trusted side by side.
+    subject = x509.Name(
+        [
+            x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0]),
+            x509.NameAttribute(x509.NameOID.SERIAL_NUMBER, str(serial)),
+        ]
+    )
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial)
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + timedelta(days=2))
         .add_extension(

@@ -21,8 +21,10 @@ T = TypeVar("T")
 PASSWORDS = "alice:{PLAIN}wonderland\nbob:{PLAIN}buildings\nlate:!x\n"
 
 
-def configuration(more: str = "", *, workers: int = 0, next_hop: int = 25) -> str:
-    """A configuration; ``more`` is put behind it."""
+def configuration(
+    more: str = "", *, workers: int = 0, next_hop: int = 25, log_in: str = ""
+) -> str:
+    """A configuration; ``more`` is put behind it, ``log_in`` into that section."""
     return f"""
 [server]
 hostname = "submit.example.org"
@@ -53,6 +55,7 @@ trusted = ["127.0.0.1"]
 submitter = "satellite"
 [log_in]
 delay = "0s"
+{log_in}
 [password_file]
 path = "passwords"
 [senders.rule.own]
@@ -83,12 +86,14 @@ class OneProcess:
         more: str = "",
         *,
         workers: int = 0,
+        log_in: str = "",
     ) -> None:
         self.reactor = reactor
         self.folder = folder
         self.receiver = Receiver()
         self._more = more
         self._workers = workers
+        self._log_in = log_in
         self.ca = make_certificate(folder, "cert.pem", "key.pem", ["localhost"])
         (folder / "passwords").write_text(PASSWORDS)
 
@@ -100,7 +105,12 @@ class OneProcess:
 
     def write(self, more: str = "") -> None:
         """The configuration anew."""
-        text = configuration(more, workers=self._workers, next_hop=self.next_hop)
+        text = configuration(
+            more,
+            workers=self._workers,
+            next_hop=self.next_hop,
+            log_in=self._log_in,
+        )
         (self.folder / "submitd.toml").write_text(text)
 
     async def start(self) -> None:
@@ -133,6 +143,10 @@ class OneProcess:
             waiting: Deferred[None] = Deferred()
             self.reactor.callLater(0.02, waiting.callback, None)
             await waiting
+
+    async def logs(self, text: str) -> None:
+        """Wait until this stands in the log."""
+        await self.until(lambda: text in self.log)
 
     def port(self, listener: str) -> int:
         """The port that the listener was given."""

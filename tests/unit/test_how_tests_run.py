@@ -26,6 +26,7 @@ def test_by_peer(): pass
 def test_known(): assert False
 """
 WAITING: Final = """
+import threading
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
@@ -35,6 +36,8 @@ from twisted.internet.task import deferLater
 @pytest.mark.timeout(2)
 @pytest_twisted.ensureDeferred
 async def test_that_waits_for_ever():
+    # What a server of its own would leave behind: it would hold the exit.
+    threading.Thread(target=threading.Event().wait).start()
     await Deferred()
 
 @pytest.mark.timeout(2)
@@ -64,7 +67,7 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
 
 def outcomes(project: pytest.Pytester) -> dict[str, int]:
     quiet = ("--continue-on-collection-errors", "-W", "ignore")
-    found = project.runpytest_subprocess(*quiet).parseoutcomes()
+    found = project.runpytest_subprocess(*quiet, timeout=60).parseoutcomes()
     return {name: number for name, number in found.items() if "warning" not in name}
 
 
