@@ -4,7 +4,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -15,6 +15,23 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make ``folder``, and those above it, to survive power loss. Blocks.
+
+    Raises:
+        OSError: it is not there, or may not survive.
+    """
+    if folder.is_dir():
+        # Who made it may have been killed right then. Where its parent is not
+        # for us to read, it was made by others.
+        with suppress(PermissionError):
+            sync_folder(folder.parent)
+    else:
+        make_folder(folder.parent)
+        folder.mkdir(mode, exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def write_durably(target: Path, content: bytes, mode: int = 0o600) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from submitd.spool import schema
-from submitd.spool.files import FileLock, sync_folder
+from submitd.spool.files import FileLock, make_folder, sync_folder
 from submitd.spool.sqlite import (
     DATABASE,
     WRITE_LOCK,
@@ -34,7 +34,6 @@ class OpenSpool:
         """To be inherited by workers: while one of them lives, the lock is held."""
 
         path = folder / DATABASE
-        fresh = not path.exists()
         self._connection = connect(path, create=True)
         self._guard = threading.Lock()
         with translated():
@@ -44,9 +43,8 @@ class OpenSpool:
             if mode != "wal":
                 raise SpoolUnavailable(f"{path}: this disk cannot hold a spool (WAL)")
             schema.prepare(self._connection)
-            if fresh:
-                sync_folder(folder)
-                sync_folder(folder.parent)
+            # At each start: the one that made them may have been killed before.
+            sync_folder(folder)
             self._lock = FileLock(folder / WRITE_LOCK)
         self._release(None)
 
@@ -85,7 +83,7 @@ def open_spool(folder: Path) -> OpenSpool:
         SpoolUnavailable: it is in use by another server, or unusable.
     """
     with translated():
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder, 0o700)
         descriptor = os.open(
             folder / SERVER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )

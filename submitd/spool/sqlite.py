@@ -86,12 +86,32 @@ def writing(connection: sqlite3.Connection, lock: FileLock) -> Iterator[None]:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield
-            connection.execute("COMMIT")
         except BaseException:
-            # SQLite may have rolled back by itself, on a full disk for one.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            _roll_back(connection)
             raise
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            _roll_back(connection)
+            _bury(connection)
+            raise
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    # SQLite may have done so by itself, on a full disk for one.
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _bury(connection: sqlite3.Connection) -> None:
+    """Write over what a commit has left in the log that failed.
+
+    It may be whole, and not synced: whoever opens the database after a crash
+    would take it for committed, and a message that was refused would be sent.
+    """
+    # Where this fails too, the next commit is what writes over it.
+    with suppress(sqlite3.Error):
+        connection.execute(f"PRAGMA user_version = {schema.VERSION}")
 
 
 class SqliteStore:

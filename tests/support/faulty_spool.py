@@ -1,14 +1,16 @@
 """A program that uses a spool on a disk that fails; see faults.c.
 
-    python -m tests.support.faulty_spool each HOW ROOT [crashed] [gone]
+    python -m tests.support.faulty_spool each HOW ROOT [crashed|gone|again]
     python -m tests.support.faulty_spool once WHICH HOW FOLDER
 
 HOW is an errno, or 0 for kill -9. ``each`` lets the first call fail, then, in
 another process with another spool, the second one, and so on until none is
 left; spools are in ROOT/disk, what was said of them is in ROOT/said. With
 ``crashed`` they are not made anew: each is a copy of one that a kill left. With
-``gone`` the process ends as if killed where it first met the fault. What was
-acknowledged, refused and settled is said in lines of JSON.
+``gone`` the process ends as if killed where it first met the fault. With
+``again`` only starts meet faults; another process uses the spool after each,
+and is killed. What was acknowledged, refused and settled is said in lines of
+JSON.
 """
 
 import ctypes
@@ -17,7 +19,9 @@ import os
 import queue
 import shutil
 import sys
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -39,6 +43,7 @@ CHUNKED: Final = (1, 3)
 """These messages are stored in chunks."""
 
 _PIECE: Final = 6000
+_AT_ONCE: Final = 2
 _SHIM: Final = ctypes.CDLL(None)
 
 
@@ -95,11 +100,11 @@ class Use:
     spool: SqliteSpool
     gone: bool
 
-    def work(self) -> None:
+    def work(self, messages: int) -> None:
         """Go on with what is there; accept, and settle some of it."""
         for one in self.claim():
             self.settle(one.queue_id, [result(one.recipients[0].number)])
-        for number in range(MESSAGES):
+        for number in range(messages):
             try:
                 self.message(number)
             except SpoolUnavailable as problem:
@@ -190,13 +195,15 @@ def opened(folder: Path, *, gone: bool) -> OpenSpool:
     return open_spool(folder)
 
 
-def run(folder: Path, owner: str, *, gone: bool = False, crash: bool = False) -> None:
+def run(
+    folder: Path, owner: str, messages: int, *, gone: bool = False, crash: bool = False
+) -> None:
     """A server's life. ``crash``: it ends inside an upload, without a word."""
     holder = opened(folder, gone=gone)
     reactor = OneThread()
     spool = SqliteSpool(reactor, folder, owner, number=0, reserve=0)  # type: ignore[arg-type]
     spool.start()
-    Use(folder, reactor, spool, gone).work()
+    Use(folder, reactor, spool, gone).work(messages)
     if crash:
         reactor.wait(spool.open_intake().write(b"x" * _PIECE))
         os._exit(0)
@@ -205,8 +212,8 @@ def run(folder: Path, owner: str, *, gone: bool = False, crash: bool = False) ->
     say("closed")
 
 
-def apart(said: Path, work: Callable[[], None]) -> None:
-    """Do it in a process of its own, and wait for its end."""
+def apart(said: Path, work: Callable[[], None]) -> int:
+    """Begin it in a process of its own; gives the id to wait for."""
     if (child := os.fork()) == 0:
         os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
         try:
@@ -216,28 +223,49 @@ def apart(said: Path, work: Callable[[], None]) -> None:
             raise
         finally:
             os._exit(0)
-    os.waitpid(child, 0)
+    return child
 
 
-def each(how: int, root: Path, *, crashed: bool, gone: bool) -> None:
+def each(how: int, root: Path, mode: str = "") -> None:
     """One fault after the other, until there is no call left that could fail."""
     disk, said = root / "disk", root / "said"
+    crashed = mode == "crashed"
     if crashed:
-        apart(said / "image", lambda: run(disk / "image", "dead", crash=True))
+        use = partial(run, disk / "image", "dead", MESSAGES, crash=True)
+        os.waitpid(apart(said / "image", use), 0)
+    under_way: deque[tuple[int, Path]] = deque()
     for which in count(1):
-        folder, told = disk / str(which), said / str(which)
+        folder, told = disk / str(which) / "state", said / str(which)
         if crashed:
             shutil.copytree(disk / "image", folder)
             shutil.copy(said / "image", told)
 
         def with_fault(which: int = which, folder: Path = folder) -> None:
             _SHIM.faults_arm(ctypes.c_long(which), how)
-            run(folder, "owner", gone=gone)
+            # Behind the start nothing differs much from one that found nothing.
+            messages = 2 if crashed else 0 if mode == "again" else MESSAGES
+            run(folder, "owner", messages, gone=mode == "gone")
             say("left", calls=left())
 
-        apart(told, with_fault)
-        if any(line.get("calls") for line in read_said(told)):
-            return
+        under_way.append((apart(told, with_fault), told))
+        if len(under_way) == _AT_ONCE:
+            child, told = under_way.popleft()
+            os.waitpid(child, 0)
+            if was_spared(read_said(told)):
+                break
+    for child, _ in under_way:
+        os.waitpid(child, 0)
+    if mode == "again":
+        for told in said.iterdir():
+            use = partial(
+                run, disk / told.name / "state", "later", MESSAGES, crash=True
+            )
+            os.waitpid(apart(told, use), 0)
+
+
+def was_spared(lines: list[dict[str, Any]]) -> bool:
+    """The call that was to fail was never made."""
+    return any(line.get("calls") for line in lines)
 
 
 def read_said(path: Path) -> list[dict[str, Any]]:
@@ -252,11 +280,11 @@ def main(arguments: list[str]) -> None:
     committer._LOG_LARGE = 40_000  # type: ignore[misc]
     committer._FREE_PAGES = 2  # type: ignore[misc]
     match arguments:
-        case ["each", how, root, *more]:
-            each(int(how), Path(root), crashed="crashed" in more, gone="gone" in more)
+        case ["each", how, root, *mode]:
+            each(int(how), Path(root), *mode)
         case ["once", which, how, folder]:
             _SHIM.faults_arm(ctypes.c_long(int(which)), int(how))
-            run(Path(folder), f"owner-{os.getpid()}")
+            run(Path(folder), f"owner-{os.getpid()}", MESSAGES)
         case _:
             raise SystemExit(__doc__)
 
