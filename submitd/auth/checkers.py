@@ -13,7 +13,7 @@ from zope.interface import implementer
 from submitd.auth.directory import People, stripped
 from submitd.auth.errors import AccountLocked, DirectoryUnavailable
 from submitd.auth.files import TableFile
-from submitd.auth.hashes import HashThreads, UnknownScheme
+from submitd.auth.hashes import HashThreads, UnknownScheme, is_locked
 from submitd.observe.events import DIRECTORY_ODD, Events
 
 if TYPE_CHECKING:
@@ -54,22 +54,21 @@ class _Hashes:
 
     async def check(self, stored: Sequence[str], password: str, whose: str) -> bool:
         """True where one of the values is the password's. None stored: False."""
-        if not stored:
-            await self._verify(self._usual, password, "")
-            return False
+        compared = False
         for value in stored:
-            self._usual = value
-            if await self._verify(value, password, whose):
-                return True
-        return False
-
-    async def _verify(self, value: str, password: str, whose: str) -> bool:
-        try:
-            return await self._threads.verify(value, password)
-        except UnknownScheme as problem:
-            if whose:
+            if is_locked(value):
+                continue
+            try:
+                proved = await self._threads.verify(value, password)
+            except UnknownScheme as problem:
                 self._events.emit(DIRECTORY_ODD, entry=whose, reason=str(problem))
-            return False
+                continue
+            compared, self._usual = True, value
+            if proved:
+                return True
+        if not compared:
+            await self._threads.verify(self._usual, password)
+        return False
 
 
 class DirectoryChecker:
@@ -156,14 +155,15 @@ class PasswordFileChecker:
             ),
             None,
         )
-        stored: tuple[str, ...] = () if name is None else (table[name],)
-        if stored and stored[0].startswith(("!", "*", "{CRYPT}!", "{CRYPT}*")):
-            await self._hashes.check((), password, "")
+        stored = () if name is None else (table[name],)
+        proved = await self._hashes.check(stored, password, f"password file: {name}")
+        if name is None:
+            raise NotTheirs(_REFUSED)
+        if is_locked(table[name]):
             raise AccountLocked("the password file locks it")
-        if await self._hashes.check(stored, password, f"password file: {name}"):
-            assert name is not None  # noqa: S101
+        if proved:
             return name
-        if name is not None and self._authoritative:
+        if self._authoritative:
             raise UnauthorizedLogin(_REFUSED)
         raise NotTheirs(_REFUSED)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from submitd.auth.errors import DirectoryUnavailable
+from submitd.auth.hashes import is_locked
 
 if TYPE_CHECKING:
     from submitd.auth.ldap import Directory, Entry, Filter
@@ -102,10 +103,8 @@ def stripped(login: str, domains: frozenset[str]) -> str:
 
 def lock_in(entry: "Entry", today: date) -> str:
     """The lock that an entry's own attributes show; empty: none."""
-    for value in entry.values("userPassword"):
-        bare = value[7:] if value[:7].upper() == "{CRYPT}" else value
-        if bare.startswith(("!", "*")):
-            return "userPassword is locked"
+    if any(map(is_locked, entry.values("userPassword"))):
+        return "userPassword is locked"
     for value in entry.values("accountStatus"):
         if _is_inactive(value, today):
             return f"accountStatus is {value.split()[0]}"
