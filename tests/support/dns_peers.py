@@ -2,7 +2,7 @@
 
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -73,9 +73,16 @@ def free_port() -> int:
 
 @contextmanager
 def running_unbound(
-    program: Path, folder: Path, port: int, settings: str
+    program: Path,
+    folder: Path,
+    port: int,
+    settings: str,
+    command: Callable[..., list[str]] = lambda *words: [str(word) for word in words],
 ) -> Iterator[None]:
-    """An unbound on loopback that answers when this is entered."""
+    """An unbound on loopback that answers when this is entered.
+
+    ``command`` makes of its words those that run it somewhere else.
+    """
     folder.mkdir(exist_ok=True)
     configuration = folder / "unbound.conf"
     configuration.write_text(
@@ -85,7 +92,7 @@ def running_unbound(
     )
     said: list[str] = []
     with subprocess.Popen(
-        [program, "-d", "-c", configuration],
+        command(program, "-d", "-c", configuration),
         stderr=subprocess.PIPE,
         text=True,
     ) as process:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,31 @@ from submitd.spool.sqlite import SqliteStore
 class Twistd:
     """Starts, kills and asks one server. Everything blocks: use it in a thread."""
 
-    def __init__(self, folder: Path) -> None:
-        """``folder`` holds submitd.toml, with state and control.sock beside it."""
+    def __init__(
+        self,
+        folder: Path,
+        command: Callable[..., list[str]] = lambda *words: list(words),
+    ) -> None:
+        """``folder`` holds submitd.toml, with state and control.sock beside it.
+
+        ``command`` makes of its words those that run it somewhere else.
+        """
         self._folder = folder
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it is ready."""
         with (self._folder / "twistd.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [
+                self._command(
                     str(Path(sys.executable).with_name("twistd")),
                     "-n",
                     "--pidfile=",
                     "submitd",
                     "--config",
                     str(self._folder / "submitd.toml"),
-                ],
+                ),
                 stdout=log,
                 stderr=log,
                 env=os.environ,
