@@ -133,32 +133,25 @@ def _crypt(stored: str, password: str) -> bool:
     return hmac.compare_digest(made, stored.encode("ascii"))
 
 
-def _pbkdf2(name: str) -> Callable[[str, str], bool]:
+def _pbkdf2(digest: str) -> Callable[[str, str], bool]:
     """passlib's and OpenLDAP's ``rounds$salt$digest``."""
-    scheme: Any = getattr(passlib_hash, name)
+    scheme: Any = getattr(passlib_hash, f"pbkdf2_{digest}")
 
     def check(value: str, password: str) -> bool:
+        stored = scheme.ident + value
         try:
-            known = scheme.from_string(scheme.ident + value)
+            rounds = scheme.from_string(stored).rounds
         except (ValueError, TypeError) as problem:
             # The library's words may quote the hash.
             raise UnknownScheme("malformed PBKDF2 value") from problem
-        if known.rounds > _MOST_ITERATIONS:
+        if rounds > _MOST_ITERATIONS:
             raise UnknownScheme("a PBKDF2 value that would take too long")
-        size = len(known.checksum)
-        made = hashlib.pbkdf2_hmac(
-            known._digest,  # noqa: SLF001 - the only place where passlib tells it
-            password.encode(),
-            known.salt,
-            known.rounds,
-            size,
-        )
-        return hmac.compare_digest(made, known.checksum)
+        return bool(scheme.verify(password, stored))
 
     return check
 
 
-_pbkdf2_sha1: Final = _pbkdf2("ldap_pbkdf2_sha1")
+_pbkdf2_sha1: Final = _pbkdf2("sha1")
 
 
 def _any_pbkdf2(value: str, password: str) -> bool:
@@ -287,8 +280,8 @@ _CHECKS: Final[dict[str, Callable[[str, str], bool]]] = {
     **_OCTETS,
     "PBKDF2": _any_pbkdf2,
     "PBKDF2-SHA1": _pbkdf2_sha1,
-    "PBKDF2-SHA256": _pbkdf2("ldap_pbkdf2_sha256"),
-    "PBKDF2-SHA512": _pbkdf2("ldap_pbkdf2_sha512"),
+    "PBKDF2-SHA256": _pbkdf2("sha256"),
+    "PBKDF2-SHA512": _pbkdf2("sha512"),
     "SCRAM-SHA-1": _scram("sha1"),
     "SCRAM-SHA-256": _scram("sha256"),
 }
