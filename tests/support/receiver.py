@@ -1,5 +1,6 @@
 """A receiving server inside the test's reactor: it remembers, and can refuse."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ class Received:
     reverse_path: str
     forward_paths: list[str] = field(factory=list)
     content: bytes = b""
+    at: float = 0.0
+    """When it was taken, by the clock of `time.monotonic`."""
 
 
 class Receiver(ServerFactory):
@@ -65,6 +68,7 @@ class Receiver(ServerFactory):
 
     def take(self, message: Received) -> None:
         """One more."""
+        message.at = time.monotonic()
         self.received.append(message)
         for count, waiting in tuple(self._waiting):
             if len(self.received) >= count:
