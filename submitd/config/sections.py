@@ -481,7 +481,7 @@ class SpoolSection:
 
     reserve: int = setting(
         size(),
-        "Disk kept free so that outcomes can still be recorded.",
+        "Disk kept, in a file, so that outcomes can still be recorded when it is full.",
         default="64MiB",
     )
 

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 
 from submitd.spool import schema
 from submitd.spool.files import FileLock
+from submitd.spool.reserve import Reserve
 from submitd.spool.sqlite import DATABASE, WRITE_LOCK, connect, translated, writing
 from submitd.spool.store import SpoolFull, SpoolUnavailable
 
@@ -52,22 +53,20 @@ class Committer:
         self,
         reactor: IReactorFromThreads,
         folder: Path,
-        *,
-        room: Callable[[], int],
+        reserve: Reserve,
         on_commit: Callable[[float, int], None],
     ) -> None:
-        """``room``, asked in the writer's thread, is what may be accepted, in octets.
-
-        ``on_commit`` hears, in the reactor's, how many seconds a commit took and
-        how many items it held.
+        """``on_commit`` hears, in the reactor's thread, how many seconds a commit
+        took and how many items it held.
         """
         self._reactor = reactor
+        self._reserve = reserve
         self._on_commit = on_commit
         self._waiting: list[_Item] = []
         self._wake = threading.Condition()
         self._stopping = False
-        self._to_disk = _Writer(folder, room)
-        self._log = _LogKeeper(folder)
+        self._to_disk = _Writer(folder, reserve)
+        self._log = _LogKeeper(folder, reserve)
         self._writer = threading.Thread(target=self._run, name="spool", daemon=True)
         self._keeper = threading.Thread(
             target=self._keep, name="spool-log", daemon=True
@@ -133,16 +132,17 @@ class Committer:
     def _keep(self) -> None:
         while not self._ended.wait(_CHECKPOINT_PERIOD):
             self._log.shorten()
+            self._reserve.fill()
         self._log.close()
 
 
 class _Writer:
     """The writer thread's connection, made anew after a fault."""
 
-    def __init__(self, folder: Path, room: Callable[[], int]) -> None:
+    def __init__(self, folder: Path, reserve: Reserve) -> None:
         self._folder = folder
         self._path = folder / DATABASE
-        self._room = room
+        self._reserve = reserve
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._lock: FileLock | None = None
@@ -152,8 +152,11 @@ class _Writer:
         try:
             return self._tried(batch)
         except SpoolFull as problem:
-            # What brings nothing must still be written: outcomes first.
+            # What brings nothing must still be written: outcomes first, and
+            # into the reserve.
             keeping = [item for item in batch if not item.octets]
+            if len(keeping) == len(batch) and self._reserve.release():
+                return self.write(batch)
             if len(keeping) in (0, len(batch)):
                 return [problem] * len(batch)
             kept = iter(self.write(keeping))
@@ -200,7 +203,7 @@ class _Writer:
     def _commit(
         self, connection: sqlite3.Connection, lock: FileLock, batch: list[_Item]
     ) -> list[Any]:
-        room = self._room() if any(item.octets for item in batch) else 0
+        room = self._reserve.room() if any(item.octets for item in batch) else 0
         results: list[Any] = []
         with writing(connection, lock):
             for item in batch:
@@ -234,8 +237,9 @@ def _attempt(connection: sqlite3.Connection, item: _Item) -> Any:  # noqa: ANN40
 class _LogKeeper:
     """Moves the log into the database, off the writer's way."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, reserve: Reserve) -> None:
         self._folder = folder
+        self._reserve = reserve
         self._path = folder / f"{DATABASE}-wal"
         self._connection: sqlite3.Connection | None = None
         self._lock: FileLock | None = None
@@ -247,9 +251,11 @@ class _LogKeeper:
                 size = self._path.stat().st_size if self._path.exists() else 0
                 if size > _LOG_SMALL:
                     self._checkpoint(*self._opened(), size)
-        except SpoolUnavailable:
+        except SpoolUnavailable as problem:
             # The writer meets the same fault and tells those it concerns.
             self.close()
+            if isinstance(problem, SpoolFull):
+                self._reserve.release()
 
     def close(self) -> None:
         """Close the database."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from submitd.spool import schema
 from submitd.spool.files import FileLock, make_folder, sync_folder
+from submitd.spool.reserve import Reserve
 from submitd.spool.sqlite import (
     DATABASE,
     WRITE_LOCK,
@@ -18,7 +19,7 @@ from submitd.spool.sqlite import (
     writing,
 )
 from submitd.spool.statements import release_owner
-from submitd.spool.store import SpoolUnavailable, Standing
+from submitd.spool.store import SpoolFull, SpoolUnavailable, Standing
 
 SERVER_LOCK: Final = "spool.server-lock"
 
@@ -36,6 +37,7 @@ class OpenSpool:
         path = folder / DATABASE
         self._connection = connect(path, create=True)
         self._guard = threading.Lock()
+        self._reserve = Reserve(folder, 0)
         with translated():
             # Before the first table, or it has no effect.
             self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -69,8 +71,13 @@ class OpenSpool:
             os.close(self.lock_descriptor)
 
     def _release(self, owner: str | None) -> int:
-        with self._guard, translated(), writing(self._connection, self._lock):
-            return release_owner(self._connection, owner)
+        while True:
+            try:
+                with self._guard, translated(), writing(self._connection, self._lock):
+                    return release_owner(self._connection, owner)
+            except SpoolFull:
+                if not self._reserve.release():
+                    raise
 
 
 def open_spool(folder: Path) -> OpenSpool:

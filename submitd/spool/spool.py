@@ -1,6 +1,5 @@
 """The spool on SQLite, as sessions and couriers use it in the event loop."""
 
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from twisted.python.threadpool import ThreadPool
 
 from submitd.spool import statements
 from submitd.spool.committer import Committer
+from submitd.spool.reserve import Reserve
 from submitd.spool.rows import QueueIds, fresh_spooled, number_of
 from submitd.spool.sqlite import (
     DATABASE,
@@ -34,14 +34,6 @@ from submitd.spool.store import (
 T = TypeVar("T")
 
 _READERS: Final = 4
-_OVERHEAD: Final = 3
-"""Octets of disk for one of content: the log, the database, and pages in part."""
-
-
-def room_above(folder: Path, reserve: int) -> int:
-    """Octets of content that fit above the reserve. Raises OSError."""
-    disk = os.statvfs(folder)
-    return (disk.f_bavail * disk.f_frsize - reserve) // _OVERHEAD
 
 
 class SqliteIntake:
@@ -125,10 +117,7 @@ class SqliteSpool:
         self._owner = owner
         self._ids = QueueIds(number)
         self._committer = Committer(
-            reactor,
-            folder,
-            room=lambda: room_above(folder, reserve),
-            on_commit=on_commit,
+            reactor, folder, Reserve(folder, reserve), on_commit
         )
         self._readers = ThreadPool(0, _READERS, name="spool-read")
         self._local = threading.local()

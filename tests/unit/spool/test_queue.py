@@ -21,6 +21,7 @@ from submitd.mail.status import EnhancedCode
 from submitd.spool import committer, recovery, schema, sqlite
 from submitd.spool.files import write_durably
 from submitd.spool.recovery import open_spool
+from submitd.spool.reserve import Reserve
 from submitd.spool.rows import QueueIds, number_of, queue_id_of
 from submitd.spool.sqlite import DATABASE, SqliteStore
 from submitd.spool.store import (
@@ -343,11 +344,13 @@ async def test_a_fault_of_the_database_is_everybodys_and_passes(tmp_path: Path) 
 
 
 @in_reactor
-async def test_only_the_reserve_is_left(tmp_path: Path) -> None:
+async def test_only_the_reserve_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """452 4.3.1 for new mail; outcomes are still recorded."""
     async with Spooling(tmp_path) as s:
         accepted = await s.accept()
-        s.spool._committer._to_disk._room = lambda: 0
+        monkeypatch.setattr(Reserve, "room", lambda _: 0)
         with pytest.raises(SpoolFull):
             await s.accept()
         intake = s.spool.open_intake()
@@ -355,7 +358,7 @@ async def test_only_the_reserve_is_left(tmp_path: Path) -> None:
             await intake.write(b"x" * CHUNK)
         await s.spool.record(accepted.queue_id, [result()])
         assert s.store.standing().messages == 0
-        s.spool._committer._to_disk._room = lambda: 1 << 30
+        monkeypatch.undo()
         await s.accept()
 
 
