@@ -53,13 +53,6 @@ _NOBODY: Final = Reply(550, EnhancedCode(5, 1, 1), "No such mailbox here")
 _LATER: Final = Reply(451, EnhancedCode(4, 7, 1), "Greylisted, try again in a moment")
 
 
-class ReceivingSession(ServerSession):
-    """A session of a server that takes mail from everybody, with or without TLS."""
-
-    def _barred(self) -> None:
-        return None
-
-
 class Mailbag:
     """Mail on its way into a file, and what is remembered of earlier tries."""
 
@@ -141,12 +134,13 @@ class ReceivingProtocol(Protocol, TimeoutMixin):
         self._bag = bag
         self._tls = tls
         self._client = client
-        self._session = ReceivingSession(
+        self._session = ServerSession(
             EXCHANGER,
             TlsManner.STARTTLS,
             SessionLimits(message_size=None),
             # No DSN: whoever asks for a report of success gets it from submitd.
             (SMTPUTF8, CHUNKING),
+            needs_log_in=False,
         )
         self._tls_version = ""
         self._is_silent = False

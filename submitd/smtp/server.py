@@ -93,8 +93,12 @@ class ServerSession(Conversation):
         extensions: Sequence[Extension] = extension.OPTIONAL,
         mechanisms: Sequence[Mechanism] = (),
         line_ends: LineEnds = LineEnds.STRICT,
+        needs_log_in: bool = True,
     ) -> None:
         """``extensions``: those of `extension.OPTIONAL` to offer.
+
+        ``needs_log_in``: mail is taken under TLS from those who logged in. Where
+        there is no TLS to be had nobody can.
 
         Raises:
             BadAddress: ``hostname`` is no domain.
@@ -104,6 +108,7 @@ class ServerSession(Conversation):
         self._manner = manner
         self._limits = limits
         self._line_ends = line_ends
+        self._needs_log_in = needs_log_in and manner is not TlsManner.NONE
         if manner is TlsManner.NONE:
             mechanisms = ()
         self._mechanisms = {one.name.encode(): one for one in mechanisms}
@@ -346,7 +351,7 @@ class ServerSession(Conversation):
 
     def _barred(self) -> Reply | None:
         """Why the client may do nothing with mail yet."""
-        if self._manner is TlsManner.NONE:
+        if not self._needs_log_in:
             return None
         if not self.tls:
             return reply.TLS_FIRST
