@@ -34,7 +34,7 @@ with the greeting; otherwise a log-in as alice has gone before), ``cut``
 and limits and manners of the server by name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -121,7 +121,7 @@ class DialogueError(ValueError):
 
 
 class Peer(Protocol):
-    """A server under test, as a script sees it. Everything happens at once."""
+    """A server under test, as a script sees it."""
 
     def send(self, octets: bytes) -> None: ...
     def start_tls(self) -> None: ...
@@ -203,25 +203,36 @@ def load_all() -> list[Dialogue]:
     ]
 
 
-def run(dialogue: Dialogue, peer: Peer) -> None:
+def _at_once(holds: Callable[[], bool]) -> None:
+    """Nothing is to be waited for."""
+
+
+def run(
+    dialogue: Dialogue,
+    peer: Peer,
+    wait: Callable[[Callable[[], bool]], None] = _at_once,
+) -> None:
     """Hold the dialogue. An assertion fails where the server departs from it.
 
     ``peer`` is connected and, where the script wants it, logged in; what it
-    said up to then is not in `Peer.said`.
+    said up to then is not in `Peer.said`. ``wait`` is given what will hold soon.
     """
     heard = 0
     accepted = 0
     for step in dialogue.steps:
         match step:
             case Hear():
+                wait(lambda heard=heard: b"\r\n" in peer.said[heard:])  # type: ignore[misc]
                 line, crlf, _ = peer.said[heard:].partition(b"\r\n")
                 assert crlf, f"{dialogue.name}: nothing said, expected {step.line!r}"
                 assert step.matches(line), f"{dialogue.name}: {line!r}, not {step}"
                 heard += len(line) + 2
             case Accepted():
+                wait(lambda known=accepted: len(peer.accepted) > known)  # type: ignore[misc]
                 assert peer.accepted[accepted : accepted + 1] == [step.octets]
                 accepted += 1
             case Closed():
+                wait(lambda: peer.is_closed)
                 assert peer.is_closed, f"{dialogue.name}: still open"
             case Send():
                 assert peer.said[heard:] == b"", dialogue.name
