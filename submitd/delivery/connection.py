@@ -98,6 +98,7 @@ class HopConnection(Protocol):
         self._since = 0.0
         self._next_chunk: NextChunk | None = None
         self._fetching = False
+        self._sending = False
         self._lost = False
         self.ready: Deferred[None] = Deferred()
         self._result: Deferred[Settled] | None = None
@@ -188,7 +189,10 @@ class HopConnection(Protocol):
                     assert result is not None  # noqa: S101
                     result.callback(event)
         self._flush()
-        if self._session.is_over and not self._lost:
+        if self._sending and self._session.is_over:
+            # Refused before its end: the rest is not sent.
+            self.abort()
+        elif self._session.is_over and not self._lost:
             self.transport.loseConnection()
 
     def handshakeCompleted(self) -> None:
@@ -225,16 +229,18 @@ class HopConnection(Protocol):
             self._session.send_content(self._small)
             self._session.end_content()
         else:
+            self._sending = True
             self.transport.registerProducer(self, False)
 
     async def _send_next(self) -> None:
         assert self._next_chunk is not None  # noqa: S101
         chunk = await self._next_chunk()
         self._fetching = False
-        if self._lost:
+        if self._lost or self._session.is_over:
             return
         self._since = self._clock.seconds()
         if chunk is None:
+            self._sending = False
             self.transport.unregisterProducer()
             self._session.end_content()
         else:
@@ -272,6 +278,9 @@ class HopConnection(Protocol):
             limit = self._time_outs.of(waiting)
             if self._clock.seconds() - self._since >= limit:
                 self._answered = True
-                self._break(f"no answer in {limit:g} s ({waiting.name})")
+                if self._handshaking:
+                    self._fail(TlsBroke(f"no TLS handshake in {limit:g} s"))
+                else:
+                    self._break(f"no answer in {limit:g} s ({waiting.name})")
                 return
         self._timer = self._clock.callLater(_LOOK, self._watch)

@@ -112,24 +112,21 @@ class Courier:
         refusals: list[Delayed | Failed] = []
         tried = 0
         found: Exchangers | None = await self._exchangers(route)
-        while found is not None and tried < _MOST_ADDRESSES:
-            for host in found.hosts:
-                for address in host.addresses:
-                    objection = self._rules.addresses.objection(
-                        address, configured=route.is_configured
-                    )
-                    if objection:
-                        refusals.append(
-                            Failed(EnhancedCode(5, 4, 4), objection, host.name)
-                        )
-                        continue
-                    tried += 1
-                    hop = await self._try(route, host.name, str(address))
-                    if isinstance(hop, Hop):
-                        return hop
-                    refusals.append(hop)
-                    if tried >= _MOST_ADDRESSES:
-                        break
+        while found is not None:
+            for host, address in found.in_order():
+                objection = self._rules.addresses.objection(
+                    address, configured=route.is_configured
+                )
+                if objection:
+                    refusals.append(Failed(EnhancedCode(5, 4, 4), objection, host))
+                    continue
+                if tried == _MOST_ADDRESSES:
+                    raise CannotReach(_verdict(refusals))
+                tried += 1
+                hop = await self._try(route, host, str(address))
+                if isinstance(hop, Hop):
+                    return hop
+                refusals.append(hop)
             found = await found.next_best()
         raise CannotReach(_verdict(refusals))
 
@@ -257,12 +254,18 @@ class Courier:
         return connection
 
     async def carry(
-        self, hop: Hop, spooled: Spooled, recipients: Sequence[Recipient]
+        self,
+        hop: Hop,
+        spooled: Spooled,
+        recipients: Sequence[Recipient],
+        *,
+        reused: bool,
     ) -> list[Outcome]:
         """Transactions for one message's recipients; an outcome each, in order.
 
         Raises:
-            ConnectionBroke: with ``unused`` only: nothing was said at all.
+            ConnectionBroke: the connection had been ``reused``, and was closed
+                without a word about this message: it may be tried on another.
         """
         if (refusal := _cannot_take(hop, spooled)) is not None:
             return [refusal] * len(recipients)
@@ -272,7 +275,7 @@ class Courier:
             try:
                 outcomes += await self._transact(hop, spooled, rest)
             except ConnectionBroke as problem:
-                if problem.unused and not outcomes:
+                if reused and problem.unused and not outcomes:
                     raise
                 words = (
                     f"{problem} after the final dot"

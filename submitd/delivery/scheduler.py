@@ -200,6 +200,9 @@ class DeliveryScheduler(Service):
                 # again: mail would wait for ever behind open ports.
                 self._events.emit(QUEUE_UNREADABLE, reason=str(problem))
                 return
+            except Exception as fault:  # noqa: BLE001
+                self._events.failure(QUEUE_UNREADABLE, fault, reason="a local fault")
+                return
             for spooled in claimed:
                 self.take(spooled)
             if len(claimed) < room:
@@ -330,7 +333,7 @@ class DeliveryScheduler(Service):
                 continue  # the job may have been taken by another lane
             job = destination.jobs.popleft()
             carried += 1
-            await self._attempt(destination, lane, lane.hop, job)
+            await self._attempt(destination, lane, lane.hop, job, reused=carried > 1)
 
     def _hang_up(self, lane: Lane) -> None:
         if lane.hop is not None:
@@ -378,10 +381,18 @@ class DeliveryScheduler(Service):
             self._run(self._settle(job, [outcome] * len(job.recipients)))
 
     async def _attempt(
-        self, destination: Destination, lane: Lane, hop: Hop, job: Job
+        self,
+        destination: Destination,
+        lane: Lane,
+        hop: Hop,
+        job: Job,
+        *,
+        reused: bool,
     ) -> None:
         try:
-            outcomes = await self._courier.carry(hop, job.spooled, job.recipients)
+            outcomes = await self._courier.carry(
+                hop, job.spooled, job.recipients, reused=reused
+            )
         except ConnectionBroke:
             # Closed while idle: nothing was said, so nothing was tried.
             self._hang_up(lane)
@@ -417,7 +428,7 @@ class DeliveryScheduler(Service):
             if news is not None:
                 reported.append(news)
             self._tell(spooled, recipient, result, outcome)
-        reports: list[Report] = []
+        reports: list[Report] | None = []
         if reported:
             try:
                 reports = await self._insist(
@@ -425,6 +436,15 @@ class DeliveryScheduler(Service):
                 )
             except LookupError:
                 return  # an operator removed it while we were at it
+            if reports is None:
+                # The spool closes on us. Who would go untold stays in the
+                # queue: the next start tries again.
+                untold = {one.forward_path for one in reported}
+                results = [
+                    result
+                    for result, recipient in zip(results, job.recipients, strict=True)
+                    if recipient.forward_path not in untold
+                ]
         entered = await self._insist(
             lambda: self._spool.record(spooled.queue_id, results, reports or ())
         )

@@ -3,7 +3,7 @@
 What a fault of the DNS leaves open is never taken for "no": it delays mail.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from itertools import groupby
 from operator import attrgetter
@@ -85,6 +85,12 @@ class Exchangers:
     """Why better hosts are not among these; a sentence each."""
 
     _rest: "_Candidates | None" = field(default=None, repr=False, eq=False)
+
+    def in_order(self) -> Iterator[tuple[str, IPAddress]]:
+        """Each host's name with each of its addresses."""
+        for host in self.hosts:
+            for address in host.addresses:
+                yield host.name, address
 
     async def next_best(self) -> "Exchangers | None":
         """Those to try when all of these have failed. None: there are no more."""

@@ -53,6 +53,10 @@ _MOST_UNREAD: Final = 128 * 1024
 """Octets that wait in a session while a question is open; then reading pauses."""
 
 
+_CUT_OFF: Final = 10.0
+"""Seconds from our last words to the end of the connection, whatever it does."""
+
+
 class AnswersEvents(Protocol):
     """What a connection needs of its desk."""
 
@@ -106,6 +110,7 @@ class SubmissionProtocol(Connection):
         self._lost = False
         self._handshaking = False
         self._end = "lost"
+        self._hung_up = False
         self._timer: IDelayedCall | None = None
 
     # Twisted calls these
@@ -281,7 +286,17 @@ class SubmissionProtocol(Connection):
         if session.is_closing and not self._lost:
             if self._end == "lost":
                 self._end = "quit"
-            self.transport.loseConnection()
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close. A client that neither reads nor closes its end is cut off."""
+        if self._hung_up:
+            return
+        self._hung_up = True
+        self.transport.loseConnection()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.factory.clock.callLater(_CUT_OFF, self._cut_off)
 
     def _flush(self) -> None:
         octets = self._session.data_to_send()
@@ -297,7 +312,7 @@ class SubmissionProtocol(Connection):
         self._desk.abandon()
         if not self._lost:
             self.transport.write(LOCAL_FAULT.encode())
-            self.transport.loseConnection()
+            self._hang_up()
 
     def _interrupt(self, answer: Reply, end: str) -> None:
         self._end = end
@@ -334,8 +349,6 @@ class SubmissionProtocol(Connection):
             self.transport.abortConnection()
             return
         self._interrupt(TOO_SLOW, "time-out")
-        # A client that does not even read its 421 is cut off.
-        self._timer = self.factory.clock.callLater(10, self._cut_off)
 
     def _cut_off(self) -> None:
         self._timer = None

@@ -93,6 +93,7 @@ ClientEvent = StartTls | Ready | ContentWanted | Settled | Refused
 NO_STARTTLS: Final = Reply(454, None, "STARTTLS is required here, and is not offered")
 NO_AUTH: Final = Reply(454, None, "The server offers no log-in that we can do")
 _STRANDED: Final = Reply(451, None, "Accepted nobody, and wanted content all the same")
+_OUT_OF_PLACE: Final = Reply(451, None, "The host's answers were out of order")
 
 _Handler = Callable[[Reply], None]
 
@@ -129,6 +130,7 @@ class ClientSession:
         )
         self._held_back: deque[tuple[bytes, Waiting, _Handler]] = deque()
         self._needs_reset = False
+        self._in_transaction = False
         self._verdicts: list[Reply | None] = []
         self._mail_refusal: Reply | None = None
         self._last = b"\r\n"
@@ -144,13 +146,13 @@ class ClientSession:
         self._replies.feed(octets)
         while not self.is_over and (answer := self._replies.next()) is not None:
             if not self._awaited:
-                # Unasked: most likely "421 idle too long".
-                self.is_over = True
+                # Unasked: "421 idle too long", or content refused before its end.
+                self._end_with(answer)
                 return
             _, handler = self._awaited.popleft()
             handler(answer)
             if answer.code == 421:
-                self.is_over = True
+                self._end_with(answer)
             self._send_held_back()
             self._note_waiting()
 
@@ -175,9 +177,10 @@ class ClientSession:
         paths = outgoing.forward_paths[:_MOST_RECIPIENTS]
         self._verdicts = [None] * len(paths)
         self._mail_refusal = None
+        self._in_transaction = True
         if self._needs_reset:
             self._needs_reset = False
-            self._queue(b"RSET", Waiting.QUIT, lambda _: None)
+            self._queue(b"RSET", Waiting.MAIL, lambda _: None)
         self._queue(self._mail(outgoing), Waiting.MAIL, self._on_mail)
         for number, path in enumerate(paths):
             self._queue(
@@ -357,7 +360,7 @@ class ClientSession:
             self._refuse(answer)
 
     def _on_mail(self, answer: Reply) -> None:
-        if answer.code != 250:
+        if answer.code // 100 != 2:
             self._mail_refusal = answer
             self._verdicts = [answer] * len(self._verdicts)
             self._needs_reset = True
@@ -367,7 +370,7 @@ class ClientSession:
         if answer.code == 552:
             # RFC 5321 section 4.5.3.1.10: after RCPT it means 452.
             answer = Reply(452, None, answer.lines)
-        if self._mail_refusal is None and answer.code not in (250, 251, 252):
+        if self._mail_refusal is None and answer.code // 100 != 2:
             self._verdicts[number] = answer
         if not self._awaited and all(one is not None for one in self._verdicts):
             # Not pipelined, and nobody accepted: DATA would be an error.
@@ -391,24 +394,40 @@ class ClientSession:
             self._ask(b".", Waiting.DOT, lambda _: self._settle())
             return
         self._needs_reset = True
-        self._verdicts = [answer if one is None else one for one in self._verdicts]
-        self._settle()
+        self._settle_open(_refusal(answer))
 
     def _on_dot(self, answer: Reply) -> None:
         self.dot_sent = False
+        self._settle_open(answer)
+
+    def _end_with(self, answer: Reply) -> None:
+        """The server hangs up: its last words hold for all whose fate is open."""
+        self.is_over = True
+        if self._in_transaction:
+            self._settle_open(_refusal(answer))
+
+    def _settle_open(self, answer: Reply) -> None:
         self._verdicts = [answer if one is None else one for one in self._verdicts]
         self._settle()
 
     def _settle(self) -> None:
+        self._in_transaction = False
         verdicts = tuple(_STRANDED if one is None else one for one in self._verdicts)
         self._events.append(Settled(verdicts, _too_many(verdicts)))
 
     def _refuse(self, answer: Reply) -> None:
         self._events.append(Refused(answer))
+        if answer.code != 421:
+            self._output.append(b"QUIT\r\n")
         self.is_over = True
 
     def _end(self) -> None:
         self.is_over = True
+
+
+def _refusal(answer: Reply) -> Reply:
+    """Where nothing was handed over, a "yes" is not one."""
+    return answer if answer.code // 100 in (4, 5) else _OUT_OF_PLACE
 
 
 def _too_many(verdicts: Sequence[Reply]) -> int:

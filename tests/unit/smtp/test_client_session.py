@@ -368,7 +368,7 @@ def test_login_may_be_refused_at_each_step(answers: list[bytes]) -> None:
 def test_a_password_is_never_said_in_the_clear() -> None:
     session = logging_in(b"250-mx\r\n250 AUTH PLAIN\r\n", under_tls=False)
     assert session.next_event() == Refused(NO_AUTH)
-    assert session.data_to_send() == b""
+    assert session.data_to_send() == b"QUIT\r\n"
 
 
 def test_421_ends_the_session_wherever_it_comes() -> None:
@@ -379,6 +379,67 @@ def test_421_ends_the_session_wherever_it_comes() -> None:
     session.begin(outgoing())
     session.receive_data(b"421 4.3.2 going down\r\n250 not read\r\n")
     assert session.is_over
+
+
+@pytest.mark.rfc("5321", "3.8")
+@pytest.mark.parametrize(
+    ("answers", "verdicts"),
+    [
+        (b"421 4.3.2 bye\r\n", [421, 421]),
+        (b"250 ok\r\n421 4.3.2 bye\r\n", [421, 421]),
+        (b"250 ok\r\n550 no\r\n421 4.3.2 bye\r\n", [550, 421]),
+        (b"250 ok\r\n250 ok\r\n250 ok\r\n421 4.3.2 bye\r\n", [421, 421]),
+    ],
+)
+def test_421_within_a_transaction_speaks_for_all_who_are_open(
+    answers: bytes, verdicts: list[int]
+) -> None:
+    session = ready()
+    session.begin(outgoing(*to("b", "c")))
+    session.receive_data(answers)
+    assert codes(session.next_event()) == verdicts
+    assert session.is_over
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"), [(b"552 5.3.4 too big\r\n", 552), (b"250 odd\r\n", 451)]
+)
+def test_content_that_is_answered_before_its_end_is_not_sent_on(
+    answer: bytes, verdict: int
+) -> None:
+    """No reply could be told from that to the final dot; "yes" is none."""
+    session = ready()
+    session.begin(outgoing(*to("b", "c")))
+    session.receive_data(b"250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n")
+    assert session.next_event() == ContentWanted()
+    session.send_content(b"A: b\r\n")
+    session.receive_data(answer)
+    assert codes(session.next_event()) == [verdict, 550]
+    assert session.is_over
+    assert not session.dot_sent
+
+
+@pytest.mark.parametrize("odd", [b"250", b"235", b"334"])
+def test_nothing_but_354_to_data_lets_content_go_and_nothing_is_a_yes(
+    odd: bytes,
+) -> None:
+    """Else a message that was never sent would count as delivered."""
+    session = ready()
+    session.begin(outgoing())
+    session.receive_data(b"250 ok\r\n250 ok\r\n" + odd + b" what?\r\n")
+    assert codes(session.next_event()) == [451]
+    assert session.next_event() is None
+
+
+@pytest.mark.rfc("5321", "4.2.1")
+def test_the_first_digit_decides() -> None:
+    session = ready()
+    session.begin(outgoing(*to("b", "c")))
+    session.receive_data(b"259 ok\r\n253 ok\r\n354 what?\r\n354 go\r\n")
+    assert session.next_event() == ContentWanted()
+    session.end_content()
+    session.receive_data(b"250 done\r\n")
+    assert codes(session.next_event()) == [250, 354]
 
 
 def test_quit_is_the_end() -> None:
