@@ -1,10 +1,10 @@
 """The addresses of one host, of both families."""
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from ipaddress import ip_address
 from itertools import chain, zip_longest
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -14,6 +14,11 @@ from submitd.dns.message import AddressRecord, BadName, IPAddress, RecordType
 from submitd.dns.resolver import Resolver
 
 T = TypeVar("T")
+
+_LOOPBACK: Final[Mapping[RecordType, IPAddress]] = {
+    RecordType.A: ip_address("127.0.0.1"),
+    RecordType.AAAA: ip_address("::1"),
+}
 
 
 async def together(coroutines: Sequence[Coroutine[Deferred[Any], Any, T]]) -> list[T]:
@@ -61,6 +66,13 @@ async def look_up_addresses(
     that fail at AAAA are common. Without any, a family that nobody could tell
     of leaves it open whether the host has one.
     """
+    if host == "localhost" or host.endswith(".localhost"):
+        # No name server is to be asked (RFC 6761 section 6.3); many say no.
+        return HostAddresses(
+            names=frozenset({host}),
+            by_family=tuple((_LOOPBACK[kind],) for kind in families),
+            authenticated=True,
+        )
     results = await together([_ask(resolver, host, kind) for kind in families])
     answers = [one for one in results if isinstance(one, Answer) and one.records]
     if answers:

@@ -76,6 +76,9 @@ SUPERVISOR_SILENT: Final = LogEvent(
 LOG_LINES_LOST: Final = LogEvent(
     "log-lines-lost", Level.WARN, "the log could not be written fast enough"
 )
+LOG_STAYS: Final = LogEvent(
+    "log-stays", Level.WARN, "the log cannot be opened anew; the old file stays in use"
+)
 LIBRARY: Final = LogEvent("library", Level.INFO, "from a library")
 BUG: Final = LogEvent("bug", Level.ERROR, "an error that nobody foresaw")
 

@@ -14,7 +14,14 @@ from twisted.logger import ILogObserver, formatEvent
 from twisted.logger import LogEvent as TwistedEvent
 from zope.interface import implementer
 
-from submitd.observe.events import BUG, LIBRARY, LOG_LINES_LOST, Level, LogEvent
+from submitd.observe.events import (
+    BUG,
+    LIBRARY,
+    LOG_LINES_LOST,
+    LOG_STAYS,
+    Level,
+    LogEvent,
+)
 
 _STANDARD_ERROR: Final = 2
 """The descriptor itself: twistd puts a log of its own in the name's place."""
@@ -87,11 +94,9 @@ class LineWriter:
         Raises:
             OSError: the file cannot be opened for appending.
         """
-        self._target = (
-            os.dup(_STANDARD_ERROR)
-            if path is None
-            else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
-        )
+        self._path = path
+        self._target = self._open()
+        self._moved = False
         self._line = _line_of(form)
         self._waiting: list[str] = []
         self._lost = 0
@@ -109,6 +114,16 @@ class LineWriter:
         if not self._something.is_set():
             self._something.set()
 
+    def _open(self) -> int:
+        if self._path is None:
+            return os.dup(_STANDARD_ERROR)
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+
+    def reopen(self) -> None:
+        """Open the file by its name again: the old one may have been moved."""
+        self._moved = True
+        self._something.set()
+
     def close(self) -> None:
         """Write what waits, then end the thread (waits for it at most 5 s)."""
         self._closing.set()
@@ -120,6 +135,9 @@ class LineWriter:
             self._something.wait()
             self._closing.wait(_GATHER)
             self._something.clear()
+            if self._moved:
+                self._moved = False
+                self._begin_anew()
             # One list for ever, so that no line goes into one that was taken.
             lines = self._waiting[:]
             del self._waiting[: len(lines)]
@@ -130,6 +148,19 @@ class LineWriter:
             if lines:
                 self._put(("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"))
         os.close(self._target)
+
+    def _begin_anew(self) -> None:
+        try:
+            fresh = self._open()
+        except OSError as problem:
+            facts: dict[str, object] = {
+                "file": self._path,
+                "reason": problem.strerror,
+            }
+            self.write(self._line(LOG_STAYS, facts, datetime.now(UTC)))
+        else:
+            os.close(self._target)
+            self._target = fresh
 
     def _put(self, octets: bytes) -> None:
         try:

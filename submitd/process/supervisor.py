@@ -99,6 +99,7 @@ class Supervisor(Service):
         self._deaths = 0
         self._stopping = False
         self._reloading = False
+        self._hung_up = False
         self._started_at = time.time()
         self._incarnation = secrets.token_hex(4)
         self._secret = secrets.token_bytes(32)
@@ -138,6 +139,9 @@ class Supervisor(Service):
                 host, port, *_ = one.getsockname()
                 self._events.emit(LISTENING, listener=name, address=host, port=port)
         signal.signal(signal.SIGHUP, self._on_hangup)
+        # Twisted's own handler ends the process by the signal once more; an orderly
+        # end has exit status 0.
+        self._reactor.callWhenRunning(signal.signal, signal.SIGTERM, self._on_term)
         self._control = ControlSocket(
             self._reactor,
             config.server.control_socket,
@@ -165,10 +169,9 @@ class Supervisor(Service):
             self._events.emit(STARTED, workers=len(fresh), pid=os.getpid())
 
     def _spawn_all(self, config: Config, source: Source) -> list[Any]:
-        workers = config.server.workers
-        if workers == 0:
+        if config.server.workers == 0:
             return [self._begin_in_process(config)]
-        count = workers or len(os.sched_getaffinity(0))
+        count = self._workers(config)
         return [self._spawn(source, count) for _ in range(count)]
 
     def _begin_in_process(self, config: Config) -> "InProcess":
@@ -273,10 +276,23 @@ class Supervisor(Service):
         self._run(self._take_back(here.name))
 
     def _replace(self) -> None:
-        count = self._config.server.workers or len(os.sched_getaffinity(0))
+        """Start one worker, where there is one too few.
+
+        During a reload it is open with which configuration; its end sees to it.
+        """
+        missing = self._missing()
+        if missing > 0 and not self._reloading:
+            self._spawn(self._source, self._workers(self._config))
+
+    def _missing(self) -> int:
+        if self._stopping or self._config.server.workers == 0:
+            return 0
         living = sum(not child.draining for child in self._children.values())
-        if not self._stopping and living < count:
-            self._spawn(self._source, count)
+        return self._workers(self._config) - living
+
+    @staticmethod
+    def _workers(config: Config) -> int:
+        return config.server.workers or len(os.sched_getaffinity(0))
 
     async def _take_back(self, name: str) -> None:
         """What a dead worker had claimed is due again at once."""
@@ -306,21 +322,31 @@ class Supervisor(Service):
         children = list(self._children.values())
         for child in children:
             child.drain(grace)
+        self._sockets.close()
         await DeferredList([child.ended for child in children])
         stopped = self._control.stopService()
         if stopped is not None:
             await stopped
         if self._web is not None:
             await maybeDeferred(self._web.stopListening)
-        self._sockets.close()
         await deferToThread(self._spool.close)
         self._events.emit(STOPPED)
         self._log.close()
 
+    def _on_term(self, *_: object) -> None:
+        self._reactor.callFromThread(self._reactor.stop)
+
     # Reload
 
     def _on_hangup(self, *_: object) -> None:
-        self._reactor.callFromThread(lambda: self._run(self.reload()))
+        self._reactor.callFromThread(self._hangup)
+
+    def _hangup(self) -> None:
+        if self._reloading:
+            # What was changed since that one read the files must not be lost.
+            self._hung_up = True
+        else:
+            self._run(self.reload())
 
     async def reload(self) -> list[str]:
         """Take up the files as they are now; gives what is wrong with them.
@@ -328,6 +354,7 @@ class Supervisor(Service):
         New workers start with the new configuration and the old ones finish
         what they have begun: no connection is lost.
         """
+        self._log.writer.reopen()
         if self._reloading or self._stopping:
             return ["a reload or a stop is under way"]
         self._reloading = True
@@ -335,6 +362,11 @@ class Supervisor(Service):
             problems = await self._reload()
         finally:
             self._reloading = False
+            for _ in range(self._missing()):
+                self._replace()
+            if self._hung_up:
+                self._hung_up = False
+                self._hangup()
         if problems:
             self._events.emit(RELOAD_REFUSED, problems="; ".join(problems))
         return problems
@@ -348,12 +380,7 @@ class Supervisor(Service):
             return [str(problem) for problem in wrong.problems]
         except CannotBind as problem:
             return [str(problem)]
-        for key in ("state_directory", "control_socket"):
-            if getattr(config.server, key) != getattr(self._config.server, key):
-                self._events.emit(RESTART_NEEDED, setting=f"[server] {key}")
-        if config.metrics != self._config.metrics:
-            self._events.emit(RESTART_NEEDED, setting="[metrics] listen")
-        old = [child for child in self._children.values() if not child.draining]
+        self._tell_what_stays(config)
         before, self._bound = self._bound, bound
         fresh = self._spawn_all(config, source)
         alarm = self._reactor.callLater(
@@ -364,7 +391,6 @@ class Supervisor(Service):
             alarm.cancel()
         if not all(ready):
             for child in fresh:
-                child.draining = True
                 child.drain(0)
             self._bound = before
             self._sockets.close_unused(self._config)
@@ -373,10 +399,28 @@ class Supervisor(Service):
         self._sockets.close_unused(config)
         self._logins.limits = login_limits(config)
         grace = config.server.shutdown_grace.total_seconds()
-        for child in old:
-            child.drain(grace)
+        for child in list(self._children.values()):
+            if child not in fresh:
+                child.drain(grace)
         self._events.emit(RELOADED)
         return []
+
+    def _tell_what_stays(self, config: Config) -> None:
+        old = self._config
+        for setting, stays in (
+            (
+                "[server] state_directory",
+                config.server.state_directory != old.server.state_directory,
+            ),
+            (
+                "[server] control_socket",
+                config.server.control_socket != old.server.control_socket,
+            ),
+            ("[metrics] listen", config.metrics != old.metrics),
+            ("[log] of the supervisor", config.log != old.log),
+        ):
+            if stays:
+                self._events.emit(RESTART_NEEDED, setting=setting)
 
     # What an operator asks
 

@@ -205,6 +205,7 @@ class WorkerTree:
 
     async def stop(self, grace: float) -> None:
         """Stop accepting, finish what is open within ``grace`` seconds, commit."""
+        end = self._reactor.seconds() + grace
         for port in self._ports:
             stopping = port.stopListening()
             if stopping is not None:
@@ -216,7 +217,8 @@ class WorkerTree:
         # Past its grace an attempt is cut off: the next start finds the lease
         # void, and what a remote host took in these seconds may go out twice.
         with suppress(TimedOut):
-            await self._scheduler.stopService().addTimeout(grace, self._reactor)
+            left = max(0.0, end - self._reactor.seconds())
+            await self._scheduler.stopService().addTimeout(left, self._reactor)
         self._resolver.close()
         await self._login.stop()
         await deferToThread(self._spool.stop)

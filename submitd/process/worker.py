@@ -4,8 +4,10 @@ It hears on its standard input and speaks on descriptor 3. When its
 supervisor is gone its input ends, and so does it.
 """
 
+import os
 import signal
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,7 +42,11 @@ class Worker:
         self.failed = False
         self._pipe = Pipe(
             reactor,
-            {"start": self._start, "drain": self._drain, "figures": self._figures},
+            {
+                "start": self._start_or_fail,
+                "drain": self._drain,
+                "figures": self._figures,
+            },
             lambda: self._drain(_ORPHANED),
         )
         # The terminal's Ctrl-C reaches us too; our supervisor says what to do.
@@ -53,6 +59,13 @@ class Worker:
         StandardIO(  # type: ignore[call-arg]  # mypy sees Windows' form
             self._pipe, stdin=0, stdout=FROM_WORKER, reactor=reactor
         )
+
+    def _start_or_fail(self, **facts: Any) -> None:  # noqa: ANN401
+        try:
+            self._start(**facts)
+        except Exception:  # noqa: BLE001
+            # The supervisor is to see a failure, and the log its reason.
+            self._fail(Failure())
 
     def _start(
         self,
@@ -91,11 +104,15 @@ class Worker:
             events=log.events,
             secret=bytes.fromhex(secret),
         )
-        Deferred.fromCoroutine(self._begin()).addErrback(self._fail)
+        Deferred.fromCoroutine(self._begin(listeners)).addErrback(self._fail)
 
-    async def _begin(self) -> None:
+    async def _begin(self, listeners: dict[str, list[int]]) -> None:
         assert self._tree is not None  # noqa: S101
         await self._tree.start()
+        # The tree has duplicates, which it closes when it stops accepting: who
+        # comes then is to be refused, and not to wait for nobody.
+        for descriptor in chain.from_iterable(listeners.values()):
+            os.close(descriptor)
         self._pipe.tell("ready")
 
     def _figures(self) -> object:
@@ -117,6 +134,7 @@ class Worker:
     def _fail(self, failure: Failure) -> None:
         fault = failure.value
         self.failed = True
+        self._ending = True
         if self._log is not None:
             self._log.events.failure(BUG, fault)
             self._log.close()

@@ -22,9 +22,14 @@ PASSWORDS = "alice:{PLAIN}wonderland\nbob:{PLAIN}buildings\nlate:!x\n"
 
 
 def configuration(
-    more: str = "", *, workers: int = 0, next_hop: int = 25, log_in: str = ""
+    more: str = "",
+    *,
+    workers: int = 0,
+    next_hop: int = 25,
+    log_in: str = "",
+    retry: str = "",
 ) -> str:
-    """A configuration; ``more`` is put behind it, ``log_in`` into that section."""
+    """A configuration; ``more`` is put behind it, the others into their sections."""
     return f"""
 [server]
 hostname = "submit.example.org"
@@ -68,6 +73,7 @@ unsigned = "allow"
 [retry]
 first = "1s"
 longest = "1s"
+{retry}
 [route."*"]
 host = "127.0.0.1"
 port = {next_hop}
@@ -87,6 +93,7 @@ class OneProcess:
         *,
         workers: int = 0,
         log_in: str = "",
+        retry: str = "",
     ) -> None:
         self.reactor = reactor
         self.folder = folder
@@ -94,6 +101,7 @@ class OneProcess:
         self._more = more
         self._workers = workers
         self._log_in = log_in
+        self._retry = retry
         self.ca = make_certificate(folder, "cert.pem", "key.pem", ["localhost"])
         (folder / "passwords").write_text(PASSWORDS)
 
@@ -110,6 +118,7 @@ class OneProcess:
             workers=self._workers,
             next_hop=self.next_hop,
             log_in=self._log_in,
+            retry=self._retry,
         )
         (self.folder / "submitd.toml").write_text(text)
 

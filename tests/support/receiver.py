@@ -7,8 +7,9 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IReactorTCP
-from twisted.internet.protocol import ServerFactory
+from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
 
 
 @define
@@ -25,8 +26,10 @@ class Received:
 class Receiver(ServerFactory):
     """Takes mail on a free loopback port.
 
-    What ``refusals`` holds for a local part is said to RCPT instead of 250.
-    ``keywords`` are those that EHLO offers.
+    What ``refusals`` holds for a local part is said to RCPT instead of 250, and
+    what ``replies`` holds for a verb to that; None: it hangs up. After
+    ``most_lines`` of content it says ``too_much``. ``keywords`` are those that
+    EHLO offers.
     """
 
     noisy = False
@@ -34,11 +37,16 @@ class Receiver(ServerFactory):
     def __init__(self, keywords: tuple[str, ...] = ("PIPELINING", "8BITMIME")) -> None:
         self.keywords = keywords
         self.refusals: dict[str, str] = {}
+        self.replies: dict[str, str | None] = {}
+        self.most_lines: int | None = None
+        self.too_much = "552 5.3.4 Too much for us"
         self.after_dot = "250 2.0.0 Ok"
         self.greeting = "220 receiver.example ESMTP"
         self.commands: list[str] = []
         self.received: list[Received] = []
         self.connections = 0
+        self.open = 0
+        self.most_open = 0
         self._waiting: list[tuple[int, Deferred[None]]] = []
         self._port: IListeningPort | None = None
 
@@ -57,6 +65,8 @@ class Receiver(ServerFactory):
 
     def buildProtocol(self, addr: object) -> "_Conversation":  # noqa: ARG002
         self.connections += 1
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
         return _Conversation(self)
 
     async def has(self, count: int) -> None:
@@ -94,13 +104,24 @@ class _Conversation(LineReceiver):
     def connectionMade(self) -> None:
         self._say(self._to.greeting)
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
+        self._to.open -= 1
+
     def lineReceived(self, line: bytes) -> None:
         if self._lines is not None:
             self._content(line)
             return
         text = line.decode()
         self._to.commands.append(text)
-        self._verbs.get(text[:4].upper(), lambda _: self._say("250 2.0.0 Ok"))(text)
+        verb = text[:4].upper()
+        if verb in self._to.replies:
+            said = self._to.replies[verb]
+            if said is None:
+                self.transport.loseConnection()
+            else:
+                self._say(said)
+            return
+        self._verbs.get(verb, lambda _: self._say("250 2.0.0 Ok"))(text)
 
     def _say(self, *lines: str) -> None:
         *most, last = lines
@@ -135,6 +156,8 @@ class _Conversation(LineReceiver):
         assert self._lines is not None
         if line != b".":
             self._lines.append(line[1:] if line.startswith(b".") else line)
+            if len(self._lines) == self._to.most_lines:
+                self._say(self._to.too_much)
             return
         self._message.content = b"".join(one + b"\r\n" for one in self._lines)
         self._lines = None

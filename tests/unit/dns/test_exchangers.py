@@ -546,3 +546,25 @@ def test_an_address_literal_of_a_family_that_is_off_cannot_be_reached(
     found = literal_exchangers(text, port=25, is_own=is_own, families=(family,))
 
     assert refused(found)[0] == NO_ROUTE
+
+
+@pytest.mark.rfc("6761", "6.3")
+def test_localhost_is_loopback_without_a_question() -> None:
+    """For a route that an operator configured; from MX it is refused later on."""
+    resolver = StagedResolver()
+    found = awaited(
+        find_host(
+            resolver,
+            "localhost",
+            random=Random(1),
+            port=25,
+            own_names=frozenset(),
+            is_own=is_own,
+        )
+    )
+    assert isinstance(found, Exchangers)
+    assert sorted(str(address) for _, address in found.in_order()) == [
+        "127.0.0.1",
+        "::1",
+    ]
+    assert resolver.asked == []

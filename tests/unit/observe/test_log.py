@@ -188,6 +188,33 @@ def test_without_a_file_lines_go_to_standard_error(
     assert capfd.readouterr().err == "a line\n"
 
 
+def test_a_log_that_was_moved_is_begun_anew(tmp_path: Path) -> None:
+    """As logrotate does it; what was written before stays in the old file."""
+    file = tmp_path / "log"
+    writer = LineWriter(file, Form.HUMAN)
+    writer.write("before")
+    while file.read_text() != "before\n":
+        pass
+    file.rename(tmp_path / "log.1")
+    writer.reopen()
+    writer.write("after")
+    writer.close()
+    assert (tmp_path / "log.1").read_text() == "before\n"
+    assert file.read_text() == "after\n"
+
+
+def test_where_no_new_log_can_be_opened_the_old_one_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    writer = LineWriter(folder / "log", Form.HUMAN)
+    folder.rename(tmp_path / "moved")
+    writer.reopen()
+    writer.close()
+    said = (tmp_path / "moved" / "log").read_text()
+    assert "[log-stays]" in said
+    assert 'reason="No such file or directory"' in said
+
+
 def test_a_file_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         LineWriter(tmp_path / "no" / "log", Form.HUMAN)
