@@ -13,3 +13,9 @@ class TooManyFailures(Exception):
 
 class DirectoryUnavailable(Exception):
     """Cannot tell who this is (454 4.7.0). The message is for the log only."""
+
+
+class DirectoryRefusesUs(DirectoryUnavailable):
+    """Each server answers, and its name, its certificate or our own log-in there is
+    not as configured: an operator has to mend that.
+    """

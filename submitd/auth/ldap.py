@@ -35,7 +35,7 @@ from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.ssl import optionsForClientTLS, platformTrust
 from zope.interface import implementer
 
-from submitd.auth.errors import AccountLocked, DirectoryUnavailable
+from submitd.auth.errors import AccountLocked, DirectoryRefusesUs, DirectoryUnavailable
 from submitd.observe.events import DIRECTORY_DOWN, Events
 
 T = TypeVar("T")
@@ -190,10 +190,12 @@ class DirectoryServers:
         ``prepare`` is awaited with it; where that fails the next server is tried.
 
         Raises:
-            DirectoryUnavailable: no server serves.
+            DirectoryUnavailable: no server serves; `DirectoryRefusesUs` where none
+                will until the configuration or the servers are changed.
         """
         now = self._reactor.seconds()
         trouble: list[str] = []
+        is_refusal = True
         for server in sorted(
             self._servers, key=lambda one: self._down_until.get(one, 0.0) > now
         ):
@@ -201,12 +203,14 @@ class DirectoryServers:
                 client = await self._connect(server, prepare)
             except _FAULTS as problem:
                 trouble.append(f"{server}: {_words(problem)}")
+                is_refusal = is_refusal and isinstance(problem, _REFUSALS)
                 self.mark_down(server, problem)
                 continue
             self._down_until.pop(server, None)
             client.server = server
             return client
-        raise DirectoryUnavailable("; ".join(trouble))
+        kind = DirectoryRefusesUs if is_refusal else DirectoryUnavailable
+        raise kind("; ".join(trouble))
 
     def mark_down(self, server: Server, problem: BaseException) -> None:
         """Ask it last for a while."""
@@ -247,15 +251,14 @@ class _BindRefused(Exception):
     """Our own account may not log in."""
 
 
+_REFUSALS: Final = (_BindRefused, SSL.Error, CertificateError, VerificationError)
+
 _FAULTS: Final = (
+    *_REFUSALS,
     TimedOut,
-    _BindRefused,
     ConnectError,
     ConnectionClosed,
     OSError,
-    SSL.Error,
-    CertificateError,
-    VerificationError,
     LDAPException,
 )
 
@@ -275,6 +278,8 @@ _STALE: Final = (ConnectionClosed, LDAPClientConnectionLostException)
 
 
 def _words(problem: BaseException) -> str:
+    if isinstance(problem, _BindRefused):
+        return str(problem)
     return f"{type(problem).__name__} {problem}".strip()[:200]
 
 

@@ -1,6 +1,5 @@
 """``submitctl check --live``: is the world as the configuration says?"""
 
-import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -10,25 +9,23 @@ from service_identity.cryptography import extract_patterns
 from service_identity.exceptions import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, verify_service_identity
 
-from submitd.auth.errors import DirectoryUnavailable
+from submitd.auth.errors import DirectoryRefusesUs, DirectoryUnavailable
 from submitd.auth.ldap import (
     Directory,
     DirectoryServers,
     Filter,
     Server,
 )
-from submitd.auth.throttle import LocalLoginCounts
 from submitd.cli.dkim import probe_signers
 from submitd.cli.findings import Finding, Verdict
 from submitd.cli.loop import to_standard_error
+from submitd.cli.whoami import portal_of
 from submitd.config.sections import Config, LdapSection
 from submitd.dns.answer import NameNotFound, ResolverUnavailable
 from submitd.dns.message import BadName, RecordType
 from submitd.dns.resolver import Resolver, make_resolver
 from submitd.mail.address import BadAddress, parse_mailbox
 from submitd.observe.events import Level
-from submitd.process.counts import login_limits
-from submitd.process.login import build_login
 from submitd.process.material import Material
 
 _RENEW: Final = timedelta(days=14)
@@ -113,6 +110,8 @@ async def _searched(directory: Directory, ldap: LdapSection, about: str) -> Find
     anything = Filter("(objectClass=*)", ()).fill({})
     try:
         found = await directory.search(ldap.base, anything, ("1.1",), base_only=True)
+    except DirectoryRefusesUs as problem:
+        return Finding(Verdict.WRONG, about, str(problem))
     except DirectoryUnavailable as problem:
         return Finding(Verdict.UNKNOWN, about, str(problem))
     if not found:
@@ -149,21 +148,12 @@ async def probe_senders(
     """Each ``[senders] test`` against the sources as they are now."""
     if not config.senders.test:
         return
-    login = build_login(
-        reactor,
-        config,
-        material,
-        LocalLoginCounts(reactor, login_limits(config)),
-        to_standard_error(Level.WARN),
-        secrets.token_bytes(32),
-    )
-    login.start()
-    try:
+    async with portal_of(reactor, config, material) as portal:
         for test in config.senders.test:
             about = f"senders.test {test.login} as {test.address}"
             try:
                 mailbox = parse_mailbox(test.address)
-                explained = await login.portal.explain(test.login)
+                explained = await portal.explain(test.login)
             except BadAddress as problem:
                 yield Finding(Verdict.WRONG, about, f"no address: {problem}")
                 continue
@@ -174,5 +164,3 @@ async def probe_senders(
             said = f"allowed by {grants[0].rule}" if grants else "not allowed"
             verdict = Verdict.GOOD if bool(grants) is test.allowed else Verdict.WRONG
             yield Finding(verdict, about, said)
-    finally:
-        await login.stop()

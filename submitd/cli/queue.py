@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from submitd.config.reader import read_config
+from submitd.config.reader import read_server_section
 from submitd.config.values import span
 from submitd.mail.address import Mailbox
 from submitd.spool.sqlite import SqliteStore
@@ -77,8 +77,7 @@ Command = Callable[[argparse.Namespace, Store], int]
 
 def _on_store(command: Command) -> Callable[[argparse.Namespace], int]:
     def run(options: argparse.Namespace) -> int:
-        config, _ = read_config(options.config)
-        store = SqliteStore(config.server.state_directory)
+        store = SqliteStore(read_server_section(options.config).state_directory)
         try:
             return command(options, store)
         finally:

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from submitd.config.reader import read_config
+from submitd.config.reader import read_server_section
 from submitd.control.socket import ControlUnavailable, request
 from submitd.control.wire import Message
 
@@ -24,9 +24,9 @@ def declare(commands: Any) -> None:  # noqa: ANN401
 
 
 def _ask(options: argparse.Namespace, what: str, time_out: float) -> Message | None:
-    config, _ = read_config(options.config)
+    control_socket = read_server_section(options.config).control_socket
     try:
-        return request(config.server.control_socket, {"do": what}, time_out)
+        return request(control_socket, {"do": what}, time_out)
     except ControlUnavailable as problem:
         print(f"submitctl: {problem}. Is submitd running?", file=sys.stderr)
         return None

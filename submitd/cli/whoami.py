@@ -5,11 +5,12 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from submitd.auth.errors import DirectoryUnavailable
-from submitd.auth.portal import Explanation
+from submitd.auth.portal import Explanation, LoginPortal
 from submitd.auth.submitter import (
     Anything,
     Exactly,
@@ -62,6 +63,17 @@ async def _explain(
     material: Material,
     user: str,
 ) -> Explanation:
+    async with portal_of(reactor, config, material) as portal:
+        return await portal.explain(user)
+
+
+@asynccontextmanager
+async def portal_of(
+    reactor: Any,  # noqa: ANN401
+    config: Config,
+    material: Material,
+) -> AsyncIterator[LoginPortal]:
+    """The portal that a server with this configuration has."""
     login = build_login(
         reactor,
         config,
@@ -72,7 +84,7 @@ async def _explain(
     )
     login.start()
     try:
-        return await login.portal.explain(user)
+        yield login.portal
     finally:
         await login.stop()
 

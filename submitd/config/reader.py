@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from attrs import evolve, field, fields, frozen
 
 from submitd.config.errors import ConfigErrors, ConfigProblem
-from submitd.config.sections import Config, ListenerSection, RuleSection
+from submitd.config.sections import Config, ListenerSection, RuleSection, ServerSection
 
 Tables: TypeAlias = dict[str, Any]
 
@@ -34,6 +34,26 @@ def read_config(file: Path) -> tuple[Config, Source]:
     Blocks. Raises:
         ConfigErrors: all that is wrong with the files' text and values.
     """
+    source = _read(file)
+    return build_config(source), source
+
+
+def read_server_section(file: Path) -> ServerSection:
+    """Where the server's state is, for who looks after it while the rest is faulty.
+
+    Blocks. Raises:
+        ConfigErrors: what is wrong with the files' text, or with this section.
+    """
+    source = _read(file)
+    reading = _Reading(source)
+    tables = source.tables.get("server", {})
+    section: ServerSection = reading.section(ServerSection, tables, ("server",))
+    if reading.problems:
+        raise ConfigErrors(reading.problems)
+    return section
+
+
+def _read(file: Path) -> Source:
     problems: list[ConfigProblem] = []
     tables: Tables = {}
     origins: dict[str, str] = {}
@@ -54,8 +74,7 @@ def read_config(file: Path) -> tuple[Config, Source]:
             )
     if problems:
         raise ConfigErrors(problems)
-    source = Source(file, tables, origins)
-    return build_config(source), source
+    return Source(file, tables, origins)
 
 
 def build_config(source: Source) -> Config:

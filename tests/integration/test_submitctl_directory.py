@@ -181,15 +181,19 @@ def test_live_the_directory_and_the_senders_are_proved(directory: Operator) -> N
     assert status == os.EX_CONFIG
 
 
-def test_a_directory_that_refuses_us_cannot_tell(directory: Operator) -> None:
+def test_a_directory_that_refuses_us_is_for_the_operator_to_mend(
+    directory: Operator,
+) -> None:
     (directory.folder / "reader").write_text("wrong\n")
 
     status, out, err = directory.start("whoami", "alice")
-    live = directory.start("check", "--live")[1]
+    found, live, _ = directory.start("check", "--live")
 
     assert (status, out) == (os.EX_TEMPFAIL, "")
     assert "cannot bind as cn=reader,dc=example,dc=org" in err
-    assert "cannot tell  directory ldap://localhost:" in live
+    assert found == os.EX_CONFIG
+    assert "wrong        directory ldap://localhost:" in live
+    assert ": cannot bind as cn=reader" in live
 
 
 def test_a_base_that_is_not_there_is_told(directory: Operator) -> None:

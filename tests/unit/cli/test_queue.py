@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +33,10 @@ class Queue:
         self._config.write_text('[server]\nstate_directory = "state"\n')
         open_spool(self._state).close()
         self._lock = FileLock(self._state / WRITE_LOCK)
+
+    def configure(self, more: str) -> None:
+        """Put that behind the configuration."""
+        self._config.write_text(self._config.read_text() + more)
 
     def put(
         self,
@@ -112,6 +117,24 @@ def test_an_empty_queue_is_an_empty_list(queue: Queue) -> None:
             "oldest_accepted_at": None,
         }
     ]
+
+
+@pytest.mark.parametrize("more", ["[limits]\nmessage = 1\n", "[nonsense]\n"])
+def test_a_fault_elsewhere_in_the_configuration_hides_no_mail(
+    queue: Queue, more: str
+) -> None:
+    queue.configure(more)
+    queue.put("a@example.org", "b@example.net")
+    status, out, err = queue.run("list")
+    assert (status, err) == (0, "")
+    assert "a@example.org" in out
+
+
+def test_without_the_place_of_the_spool_nothing_can_be_shown(queue: Queue) -> None:
+    queue.configure("stat_directory = 3\n")
+    status, out, err = queue.run("list")
+    assert (status, out) == (os.EX_CONFIG, "")
+    assert "[server] stat_directory: no such setting" in err
 
 
 def test_each_message_is_a_line_with_age_size_sender_and_recipients(
