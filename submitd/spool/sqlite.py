@@ -1,5 +1,6 @@
 """One SQLite database: connections, write transactions, and what operators do."""
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -75,7 +76,9 @@ def translated() -> Iterator[None]:
     except schema.WrongVersion as problem:
         raise SpoolUnavailable(f"the spool's database: {problem}") from problem
     except OSError as problem:
-        raise SpoolUnavailable(f"the spool: {problem}") from problem
+        is_full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        kind = SpoolFull if is_full else SpoolUnavailable
+        raise kind(f"the spool: {problem}") from problem
 
 
 @contextmanager

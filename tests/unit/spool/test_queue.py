@@ -3,6 +3,7 @@
 import sqlite3
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from twisted.internet import reactor
@@ -19,11 +20,11 @@ from submitd.mail.envelope import (
 )
 from submitd.mail.status import EnhancedCode
 from submitd.spool import committer, recovery, schema, sqlite
-from submitd.spool.files import write_durably
+from submitd.spool.files import FileLock, write_durably
 from submitd.spool.recovery import open_spool
 from submitd.spool.reserve import Reserve
 from submitd.spool.rows import QueueIds, number_of, queue_id_of
-from submitd.spool.sqlite import DATABASE, SqliteStore
+from submitd.spool.sqlite import DATABASE, SqliteStore, writing
 from submitd.spool.store import (
     CHUNK,
     Needs,
@@ -366,16 +367,16 @@ async def test_only_the_reserve_is_left(
 async def test_a_full_disk_refuses_mail_and_takes_outcomes(tmp_path: Path) -> None:
     """The commit fails as a whole; what brings nothing is written after all."""
     async with Spooling(tmp_path) as s:
-        writing = s.spool._committer
+        committing = s.spool._committer
         accepted = await s.accept()
 
         def full(connection: sqlite3.Connection) -> None:
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
             connection.execute(f"PRAGMA max_page_count = {pages}")
 
-        await writing.submit(full)
+        await committing.submit(full)
         # Held back, so that both are in one transaction.
-        with writing._wake:
+        with committing._wake:
             intake = s.spool.open_intake()
             big = intake.accept(message(intake), b"x" * CHUNK)
             accepting = Deferred.fromCoroutine(big)
@@ -468,6 +469,73 @@ async def test_the_log_is_looked_at_time_and_again(
 
 
 @in_reactor
+async def test_an_outcome_that_finds_the_disk_full_takes_from_the_reserve(
+    tmp_path: Path,
+) -> None:
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept()
+        reserve = s.folder / "reserve"
+        reserve.write_bytes(bytes(2 * 1024 * 1024))
+
+        def outcome(connection: sqlite3.Connection) -> str:  # noqa: ARG001
+            if reserve.stat().st_size:
+                full = sqlite3.OperationalError("database or disk is full")
+                full.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise full
+            return "written"
+
+        assert await s.spool._committer.submit(outcome) == "written"
+        await s.spool.record(accepted.queue_id, [result()])
+
+
+@in_reactor
+async def test_a_log_that_finds_the_disk_full_takes_from_the_reserve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log must get into the database, or it grows into all of the reserve."""
+    monkeypatch.setattr(committer, "_CHECKPOINT_PERIOD", 3600)
+    async with Spooling(tmp_path) as s:
+        await s.accept()
+        reserve = s.folder / "reserve"
+        reserve.write_bytes(bytes(2 * 1024 * 1024))
+        monkeypatch.setattr(committer, "_LOG_SMALL", 0)
+
+        def full(*_: object) -> None:
+            raise SpoolFull("full")
+
+        monkeypatch.setattr(committer._LogKeeper, "_checkpoint", full)
+        s.spool._committer._log.shorten()
+        assert reserve.stat().st_size == 1024 * 1024
+
+
+def test_what_a_failed_commit_left_in_the_log_is_written_over(tmp_path: Path) -> None:
+    """Else the next start could find it whole, and send what was refused."""
+
+    class FailsToCommit:
+        in_transaction = True
+        said: ClassVar[list[str]] = []
+
+        def execute(self, statement: str) -> None:
+            self.said.append(statement)
+            if statement == "COMMIT":
+                raise sqlite3.OperationalError("disk I/O error")
+
+    lock = FileLock(tmp_path / "lock")
+    with (
+        pytest.raises(sqlite3.OperationalError),
+        writing(FailsToCommit(), lock),  # type: ignore[arg-type]
+    ):
+        pass
+    lock.close()
+    assert FailsToCommit.said == [
+        "BEGIN IMMEDIATE",
+        "COMMIT",
+        "ROLLBACK",
+        "PRAGMA user_version = 1",
+    ]
+
+
+@in_reactor
 async def test_a_full_disk_refuses_all_that_only_brings(tmp_path: Path) -> None:
     async with Spooling(tmp_path) as s:
 
@@ -492,6 +560,30 @@ async def test_a_chunk_that_is_gone_is_no_end_of_the_body(tmp_path: Path) -> Non
 
 
 # Starts
+
+
+def test_a_start_on_a_full_disk_takes_from_the_reserve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the dead had claimed must become due again."""
+    state = tmp_path / "state"
+    open_spool(state).close()
+    (state / "reserve").write_bytes(bytes(2 * 1024 * 1024))
+
+    def full(*_: object) -> int:
+        if (state / "reserve").stat().st_size:
+            raise SpoolFull("no room")
+        return 7
+
+    monkeypatch.setattr(recovery, "release_owner", full)
+    opened = open_spool(state)
+    assert opened.release_owner("somebody") == 7
+    monkeypatch.setattr(
+        recovery, "release_owner", lambda *_: (_ for _ in ()).throw(SpoolFull("none"))
+    )
+    with pytest.raises(SpoolFull):
+        opened.release_owner("somebody")
+    opened.close()
 
 
 def test_a_spool_belongs_to_one_server(
