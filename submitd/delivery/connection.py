@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPullProducer
+from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -21,7 +21,6 @@ from submitd.smtp.client import (
     Waiting,
 )
 from submitd.smtp.client_reply import BadReply
-from submitd.smtp.reply import Reply
 
 NextChunk = Callable[[], Awaitable[bytes | None]]
 """Gives the content piece by piece; None at its end."""
@@ -45,12 +44,17 @@ class TlsBroke(ConnectionBroke):
     """The TLS handshake failed."""
 
 
+class NoContent(ConnectionBroke):
+    """The spool did not give the content: no fault of the remote host."""
+
+
 class HopRefused(Exception):
     """The host refused the session as a whole."""
 
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(f"{reply.code} {reply.text}")
-        self.reply = reply
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(f"{refused.reply.code} {refused.reply.text}")
+        self.reply = refused.reply
+        self.misconfigured = refused.misconfigured
 
 
 @frozen(kw_only=True)
@@ -73,9 +77,11 @@ class TimeOuts:
 
 
 _LOOK: Final = 1.0
+_LONGEST: Final = 4 * 3600.0
+"""Seconds for one transaction, however busily the remote host delays it."""
 
 
-@implementer(IHandshakeListener, IPullProducer)
+@implementer(IHandshakeListener, IPushProducer)
 class HopConnection(Protocol):
     """One connection. Every wait ends: by an answer, a time-out or a loss."""
 
@@ -87,18 +93,25 @@ class HopConnection(Protocol):
         session: ClientSession,
         time_outs: TimeOuts,
         tls: Any,  # noqa: ANN401 - IOpenSSLClientConnectionCreator or None
+        *,
+        under_tls: bool = False,
     ) -> None:
+        """``under_tls``: TLS comes first, before a word is said."""
         self._clock = clock
         self._session = session
         self._time_outs = time_outs
         self._tls = tls
-        self._handshaking = False
+        self._handshaking = under_tls
         self._answered = False
         self._timer: IDelayedCall | None = None
         self._since = 0.0
+        self._begun_at = 0.0
+        self._heard = 0
         self._next_chunk: NextChunk | None = None
         self._fetching = False
         self._sending = False
+        self._paused = False
+        self._hung_up = False
         self._lost = False
         self.ready: Deferred[None] = Deferred()
         self._result: Deferred[Settled] | None = None
@@ -132,6 +145,7 @@ class HopConnection(Protocol):
         self._small = small
         self._next_chunk = next_chunk
         self._answered = False
+        self._begun_at = self._clock.seconds()
         waiting: Deferred[Settled] = Deferred()
         self._result = waiting
         self._session.begin(outgoing)
@@ -163,21 +177,31 @@ class HopConnection(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._answered = True
+        nonsense = ""
         try:
             self._session.receive_data(data)
         except BadReply as problem:
-            self._break(str(problem))
-            return
-        self._since = self._clock.seconds()
+            nonsense = str(problem)
+            self._session.is_over = True
+        if self._heard != self._session.heard:
+            # Half a reply is no sign of life.
+            self._heard = self._session.heard
+            self._since = self._clock.seconds()
+        # What was said before the nonsense counts: a 250 above all.
+        self._take_events()
+        self._flush()
+        if nonsense:
+            self._break(nonsense)
+        elif self._session.is_over:
+            self._hang_up()
+
+    def _take_events(self) -> None:
         while (event := self._session.next_event()) is not None:
             match event:
                 case Ready():
                     self.ready.callback(None)
-                case Refused(reply):
-                    self.ready.errback(HopRefused(reply))
-                    self._flush()
-                    self.transport.loseConnection()
-                    return
+                case Refused():
+                    self.ready.errback(HopRefused(event))
                 case StartTls():
                     self._handshaking = True
                     self.transport.startTLS(self._tls)
@@ -188,12 +212,22 @@ class HopConnection(Protocol):
                     result, self._result = self._result, None
                     assert result is not None  # noqa: S101
                     result.callback(event)
-        self._flush()
-        if self._sending and self._session.is_over:
+
+    def _hang_up(self) -> None:
+        """Close; a host that does not close its end is left to itself."""
+        if self._sending:
             # Refused before its end: the rest is not sent.
             self.abort()
-        elif self._session.is_over and not self._lost:
+        elif not (self._lost or self._hung_up):
+            self._hung_up = True
             self.transport.loseConnection()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._clock.callLater(self._time_outs.quit, self._cut_off)
+
+    def _cut_off(self) -> None:
+        self._timer = None
+        self.abort()
 
     def handshakeCompleted(self) -> None:
         self._handshaking = False
@@ -210,12 +244,17 @@ class HopConnection(Protocol):
             self._break("the connection was lost")
         self._closed.callback(None)
 
+    def pauseProducing(self) -> None:
+        """The transport has enough."""
+        self._paused = True
+
     def resumeProducing(self) -> None:
-        """The transport has sent what it had: the next piece, please."""
+        """The transport has sent what it had: more, please."""
+        self._paused = False
         if not self._fetching:
             self._fetching = True
-            Deferred.fromCoroutine(self._send_next()).addErrback(
-                lambda failure: self._break(f"no content: {failure.value}")
+            Deferred.fromCoroutine(self._send_chunks()).addErrback(
+                lambda failure: self._fail(NoContent(str(failure.value)))
             )
 
     def stopProducing(self) -> None:
@@ -230,22 +269,26 @@ class HopConnection(Protocol):
             self._session.end_content()
         else:
             self._sending = True
-            self.transport.registerProducer(self, False)
+            self._paused = False
+            self.transport.registerProducer(self, True)
+            self.resumeProducing()
 
-    async def _send_next(self) -> None:
+    async def _send_chunks(self) -> None:
         assert self._next_chunk is not None  # noqa: S101
-        chunk = await self._next_chunk()
-        self._fetching = False
-        if self._lost or self._session.is_over:
-            return
-        self._since = self._clock.seconds()
-        if chunk is None:
-            self._sending = False
-            self.transport.unregisterProducer()
-            self._session.end_content()
-        else:
-            self._session.send_content(chunk)
-        self._flush()
+        try:
+            while self._sending and not self._paused:
+                chunk = await self._next_chunk()
+                if self._lost or self._session.is_over:
+                    return
+                if chunk is None:
+                    self._sending = False
+                    self.transport.unregisterProducer()
+                    self._session.end_content()
+                else:
+                    self._session.send_content(chunk)
+                self._flush()
+        finally:
+            self._fetching = False
 
     def _flush(self) -> None:
         octets = self._session.data_to_send()
@@ -274,9 +317,13 @@ class HopConnection(Protocol):
     def _watch(self) -> None:
         self._timer = None
         waiting = self._session.waiting
+        now = self._clock.seconds()
+        if self._result is not None and now - self._begun_at >= _LONGEST:
+            self._break(f"no end in {_LONGEST / 3600:g} h")
+            return
         if waiting is not Waiting.NOTHING:
             limit = self._time_outs.of(waiting)
-            if self._clock.seconds() - self._since >= limit:
+            if now - self._since >= limit:
                 self._answered = True
                 if self._handshaking:
                     self._fail(TlsBroke(f"no TLS handshake in {limit:g} s"))

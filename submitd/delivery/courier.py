@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
@@ -17,6 +17,7 @@ from submitd.delivery.connection import (
     ConnectionBroke,
     HopConnection,
     HopRefused,
+    NoContent,
     TimeOuts,
     TlsBroke,
 )
@@ -31,6 +32,7 @@ from submitd.dns.exchangers import (
     find_exchangers,
     find_host,
     literal_exchangers,
+    parse_literal,
 )
 from submitd.dns.message import RecordType
 from submitd.dns.resolver import Resolver
@@ -40,7 +42,7 @@ from submitd.observe.events import TLS_FELL_BACK, Events
 from submitd.smtp.client import ClientSession, Outgoing, TlsWish
 from submitd.smtp.reply import Reply
 from submitd.spool.store import Recipient, Spool, Spooled
-from submitd.tls.client import Unverified, verified
+from submitd.tls.client import BadTlsName, Unverified, verified
 
 _MOST_ADDRESSES: Final = 10
 """Addresses tried in one attempt."""
@@ -127,7 +129,13 @@ class Courier:
                 if isinstance(hop, Hop):
                     return hop
                 refusals.append(hop)
-            found = await found.next_best()
+            if found.unresolved:
+                refusals.append(_no_answer(found.unresolved))
+            try:
+                found = await found.next_best()
+            except ResolverUnavailable as problem:
+                refusals.append(_no_answer(problem))
+                break
         raise CannotReach(_verdict(refusals))
 
     async def _exchangers(self, route: Route) -> Exchangers:
@@ -155,12 +163,15 @@ class Courier:
                     families=rules.families,
                 )
         except ResolverUnavailable as problem:
-            raise CannotReach(
-                Delayed(EnhancedCode(4, 4, 3), f"the DNS gave no answer: {problem}")
-            ) from problem
-        if isinstance(found, Undeliverable):
-            raise CannotReach(Failed(found.status, found.diagnostic))
-        return found
+            raise CannotReach(_no_answer(problem)) from problem
+        if isinstance(found, Exchangers):
+            return found
+        if route.is_configured:
+            # An operator's slip of the pen must not send all mail back.
+            outcome: Delayed | Failed = Delayed(EnhancedCode(4, 3, 5), found.diagnostic)
+        else:
+            outcome = Failed(found.status, found.diagnostic)
+        raise CannotReach(outcome)
 
     async def _named_host(self, route: Route) -> Exchangers | Undeliverable:
         rules = self._rules
@@ -188,11 +199,11 @@ class Courier:
         )
         try:
             return Hop(await self._connect(route, host, address, in_clear), host)
-        except TlsBroke as problem:
+        except (TlsBroke, BadTlsName) as problem:
             if route.tls.is_required:
                 return Delayed(EnhancedCode(4, 7, 5), str(problem), host)
         except HopRefused as refusal:
-            return _refused(refusal.reply, host)
+            return _refused(refusal, host)
         except (ConnectError, OSError) as problem:
             words = str(problem).rstrip(".")
             return Delayed(EnhancedCode(4, 4, 1), f"cannot connect: {words}", host)
@@ -204,7 +215,7 @@ class Courier:
         try:
             return Hop(await self._connect(route, host, address, in_clear=True), host)
         except HopRefused as refusal:
-            return _refused(refusal.reply, host)
+            return _refused(refusal, host)
         except (ConnectError, OSError, ConnectionBroke) as problem:
             return Delayed(EnhancedCode(4, 4, 2), str(problem), host)
 
@@ -229,7 +240,8 @@ class Courier:
         else:
             wish = TlsWish.ALWAYS
         verify = implicit or route.tls is TlsPolicy.VERIFY
-        tls = verified(host, route.trust) if verify else Unverified(host)
+        name = str(parse_literal(host) or host)
+        tls = verified(name, route.trust) if verify else Unverified(name)
         session = ClientSession(
             rules.hostname,
             tls=wish,
@@ -248,7 +260,10 @@ class Courier:
         if implicit:
             endpoint = wrapClientTLS(tls, endpoint)
         connection: HopConnection = await connectProtocol(
-            endpoint, HopConnection(self._reactor, session, rules.time_outs, tls)
+            endpoint,
+            HopConnection(
+                self._reactor, session, rules.time_outs, tls, under_tls=implicit
+            ),
         )
         await connection.ready
         return connection
@@ -263,19 +278,29 @@ class Courier:
     ) -> list[Outcome]:
         """Transactions for one message's recipients; an outcome each, in order.
 
+        Fewer where the connection ended between two transactions: the others
+        were not tried.
+
         Raises:
             ConnectionBroke: the connection had been ``reused``, and was closed
                 without a word about this message: it may be tried on another.
         """
-        if (refusal := _cannot_take(hop, spooled)) is not None:
+        if (refusal := _cannot_take(hop, spooled, recipients)) is not None:
             return [refusal] * len(recipients)
         outcomes: list[Outcome] = []
         while len(outcomes) < len(recipients):
             rest = recipients[len(outcomes) :]
+            if outcomes and not hop.connection.is_usable:
+                return outcomes
             try:
-                outcomes += await self._transact(hop, spooled, rest)
+                outcomes += await self._transact(hop, spooled, rest, reused=reused)
+            except NoContent as problem:
+                lacking = Delayed(EnhancedCode(4, 3, 0), f"no content: {problem}")
+                outcomes += [lacking] * len(rest)
             except ConnectionBroke as problem:
-                if reused and problem.unused and not outcomes:
+                if problem.unused and outcomes:
+                    return outcomes
+                if problem.unused and reused:
                     raise
                 words = (
                     f"{problem} after the final dot"
@@ -287,7 +312,12 @@ class Courier:
         return outcomes
 
     async def _transact(
-        self, hop: Hop, spooled: Spooled, recipients: Sequence[Recipient]
+        self,
+        hop: Hop,
+        spooled: Spooled,
+        recipients: Sequence[Recipient],
+        *,
+        reused: bool,
     ) -> list[Outcome]:
         """One transaction; gives outcomes for as many as it settled."""
         envelope = spooled.envelope
@@ -303,7 +333,7 @@ class Courier:
                 forward_paths=tuple(one.forward_path for one in recipients),
                 size=spooled.size,
                 body=Body.EIGHT_BIT_MIME if eight_bit else Body.SEVEN_BIT,
-                smtputf8=spooled.needs.smtputf8,
+                smtputf8=_needs_smtputf8(spooled, recipients),
                 ret=envelope.ret,
                 envid=envelope.envid,
             ),
@@ -311,6 +341,9 @@ class Courier:
             content.next,
         )
         verdicts = settled.verdicts
+        if reused and all(one.code == 421 for one in verdicts):
+            # "Enough for one connection", or its idle time was over just now.
+            raise ConnectionBroke(verdicts[0].text, unused=True)
         if settled.tail_refused:
             verdicts = verdicts[: -settled.tail_refused]
         return [_outcome(verdict, hop.host, dsn=dsn) for verdict in verdicts]
@@ -337,29 +370,54 @@ class _Content:
 
 def _outcome(verdict: Reply, host: str, *, dsn: bool) -> Outcome:
     outcome = outcome_of(verdict, host)
-    if isinstance(outcome, Relayed) and dsn:
-        return Relayed(outcome.status, host, outcome.diagnostic, reports_itself=True)
-    return outcome
+    return (
+        evolve(outcome, reports_itself=True)
+        if isinstance(outcome, Relayed) and dsn
+        else outcome
+    )
 
 
-def _refused(reply: Reply, host: str) -> Delayed | Failed:
-    """A refusal of the whole session; a positive reply out of place delays."""
-    outcome = outcome_of(reply, host)
+def _refused(refusal: HopRefused, host: str) -> Delayed | Failed:
+    """A refusal of the whole session; a positive reply out of place delays.
+
+    So does one of the log-in or the TLS that an operator configured.
+    """
+    outcome = outcome_of(refusal.reply, host)
+    if isinstance(outcome, Failed) and refusal.misconfigured:
+        code = outcome.status
+        status = EnhancedCode(4, code.subject, code.detail)
+        return Delayed(status, outcome.diagnostic, host, outcome.is_reply)
     if isinstance(outcome, Relayed):
-        return Delayed(EnhancedCode(4, 5, 0), outcome.diagnostic, host)
+        return Delayed(
+            EnhancedCode(4, 5, 0), outcome.diagnostic, host, outcome.is_reply
+        )
     return outcome
 
 
-def _cannot_take(hop: Hop, spooled: Spooled) -> Failed | None:
+def _no_answer(problem: object) -> Delayed:
+    return Delayed(EnhancedCode(4, 4, 3), f"the DNS gave no answer: {problem}")
+
+
+def _needs_smtputf8(spooled: Spooled, recipients: Sequence[Recipient]) -> bool:
+    return spooled.needs.smtputf8 or not all(
+        one.forward_path.mailbox.is_ascii for one in recipients
+    )
+
+
+def _cannot_take(
+    hop: Hop, spooled: Spooled, recipients: Sequence[Recipient]
+) -> Failed | None:
     """What the host would have to be able to do, and is not."""
     offered = hop.connection.offered
-    if spooled.needs.smtputf8 and "SMTPUTF8" not in offered:
+    if _needs_smtputf8(spooled, recipients) and "SMTPUTF8" not in offered:
         return Failed(
             EnhancedCode(5, 6, 7),
             "the host does not take internationalised addresses or headers (SMTPUTF8)",
             hop.host,
         )
-    if spooled.needs.eight_bit and "8BITMIME" not in offered:
+    # A report with some octets cut to seven bits is better than none.
+    eight_bit = spooled.needs.eight_bit and not spooled.envelope.is_report
+    if eight_bit and "8BITMIME" not in offered:
         return Failed(
             EnhancedCode(5, 6, 3),
             "the host does not take 8-bit content (8BITMIME)",

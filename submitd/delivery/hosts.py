@@ -31,6 +31,7 @@ class AddressRules:
 
         The port counts: another server on this machine is not us.
         """
+        address = getattr(address, "ipv4_mapped", None) or address
         if (str(address), port) in self.own_addresses:
             return True
         wildcard = "::" if address.version == 6 else "0.0.0.0"  # noqa: S104

@@ -3,6 +3,7 @@
 from attrs import frozen
 
 from submitd.mail.status import EnhancedCode
+from submitd.smtp.client import OUR_WORDS
 from submitd.smtp.reply import Reply
 
 
@@ -15,6 +16,9 @@ class Relayed:
     """The host that took it, as a name or address literal."""
 
     diagnostic: str
+    is_reply: bool = False
+    """The diagnostic is what the host said, and not what we saw."""
+
     reports_itself: bool = False
     """It offers DSN and was given the recipient's wishes (RFC 3461 section 5.2.2)."""
 
@@ -26,6 +30,7 @@ class Delayed:
     status: EnhancedCode
     diagnostic: str
     host: str = ""
+    is_reply: bool = False
 
 
 @frozen
@@ -35,6 +40,7 @@ class Failed:
     status: EnhancedCode
     diagnostic: str
     host: str = ""
+    is_reply: bool = False
 
 
 Outcome = Relayed | Delayed | Failed
@@ -51,12 +57,15 @@ def outcome_of(answer: Reply, host: str) -> Outcome:
     diagnostic = f"{answer.code} {answer.enhanced or ''} {answer.text}".replace(
         "  ", " "
     )
-    match answer.code // 100:
+    said = answer not in OUR_WORDS
+    severity = answer.code // 100
+    if severity not in (2, 4, 5):
+        return Delayed(EnhancedCode(4, 5, 0), diagnostic, host, said)
+    status = answer.enhanced or EnhancedCode(severity, 0, 0)
+    match severity:
         case 2:
-            return Relayed(answer.enhanced or EnhancedCode(2, 0, 0), host, diagnostic)
+            return Relayed(status, host, diagnostic, said)
         case 5:
-            return Failed(answer.enhanced or EnhancedCode(5, 0, 0), diagnostic, host)
-        case 4:
-            return Delayed(answer.enhanced or EnhancedCode(4, 0, 0), diagnostic, host)
+            return Failed(status, diagnostic, host, said)
         case _:
-            return Delayed(EnhancedCode(4, 5, 0), diagnostic, host)
+            return Delayed(status, diagnostic, host, said)

@@ -1,21 +1,19 @@
 """Due messages → lanes → outcomes, and back into the spool."""
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import evolve, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from submitd.delivery.backoff import RetrySchedule
-from submitd.delivery.connection import ConnectionBroke
-from submitd.delivery.courier import CannotReach, Courier, Hop
+from submitd.delivery.courier import Courier
+from submitd.delivery.lanes import DeliveryLimits, Job, Lanes
 from submitd.delivery.outcome import Delayed, Failed, Outcome, Relayed
 from submitd.delivery.reporter import Reporter
 from submitd.delivery.route import Route, Routes
@@ -24,7 +22,6 @@ from submitd.mail.report import Action, ReportedRecipient
 from submitd.mail.status import EnhancedCode
 from submitd.observe.events import (
     ATTEMPT_BROKE,
-    DESTINATION_DOWN,
     MESSAGE_DELAYED,
     MESSAGE_FAILED,
     MESSAGE_RELAYED,
@@ -47,49 +44,22 @@ from submitd.spool.store import (
 _BATCH: Final = 50
 _AGAIN: Final = 1.0
 _LONGEST_AGAIN: Final = 30.0
+_PUT_OFF: Final = 60.0
+"""Seconds, and up to twice that, until a message that found no place is due again."""
+
+_LATER: Final = timedelta(minutes=15)
+"""Until an outcome that could not be told of is looked for again."""
 
 
 @frozen(kw_only=True)
-class DeliveryLimits:
-    """How much goes on at once, in this process."""
+class _Judged:
+    """What is to be recorded of one recipient's outcome, and told of it."""
 
-    connections: int
-    connections_per_destination: int
-    messages_per_connection: int
-    idle_connection: float
-    """Seconds that a connection waits for the next message."""
-
-    messages: int = 2000
-    """Messages in memory; beyond, they wait in the spool."""
-
-
-@frozen(eq=False)
-class Job:
-    """One message's recipients of one destination."""
-
-    spooled: Spooled
-    recipients: tuple[Recipient, ...]
-
-
-@define(eq=False)
-class Destination:
-    """What waits for one next hop, and the lanes that serve it."""
-
-    route: Route
-    jobs: deque[Job] = field(factory=deque)
-    lanes: "set[Lane]" = field(factory=set)
-    idle: "deque[Lane]" = field(factory=deque)
-    most: int | None = None
-    """Lanes that it bears, once it has refused one more; None: not known."""
-
-
-class Lane:
-    """One connection to a destination, and what drives it."""
-
-    def __init__(self) -> None:
-        self.hop: Hop | None = None
-        self.wake: Deferred[None] | None = None
-        """Set while the lane is idle; fired to give it work, or its end."""
+    recipient: Recipient
+    outcome: Outcome
+    result: Result
+    news: ReportedRecipient | None
+    """For the sender, who may not want to hear it."""
 
 
 class DeliveryScheduler(Service):
@@ -119,20 +89,17 @@ class DeliveryScheduler(Service):
         """``period``: seconds between looks at the spool."""
         self._clock = clock
         self._spool = spool
-        self._courier = courier
         self._reporter = reporter
         self._routes = routes
         self._schedule = schedule
         self._limits = limits
-        self._slots = slots
         self._events = events
         self._metrics = metrics
         self._chance = chance or Random()  # noqa: S311 - jitter, not secrets
         self._now = now
-        self._destinations: dict[str, Destination] = {}
-        self._lanes = 0
-        self._in_memory = 0
+        self._lanes = Lanes(clock, courier, limits, slots, self, events, metrics)
         self._open_jobs = 0
+        self._octets = 0
         self._all_done: Deferred[None] | None = None
         self._stopping = False
         self._looks = LoopingCall(lambda: Deferred.fromCoroutine(self._look()))
@@ -153,16 +120,10 @@ class DeliveryScheduler(Service):
         self._stopping = True
         if self._looks.running:
             self._looks.stop()
-        for destination in tuple(self._destinations.values()):
-            while destination.jobs:
-                self._give_back(destination.jobs.popleft())
-            for lane in tuple(destination.idle):
-                self._wake(destination, lane)
+        self._lanes.stop()
         done: Deferred[None] = Deferred()
-        if self._lanes == 0 and self._open_jobs == 0:
-            done.callback(None)
-        else:
-            self._all_done = done
+        self._all_done = done
+        self.lane_ended()
         return done
 
     def take(self, spooled: Spooled) -> None:
@@ -171,26 +132,44 @@ class DeliveryScheduler(Service):
         for one in spooled.recipients:
             route = self._routes.find(one.forward_path.mailbox.domain)
             groups.setdefault(route.key, (route, []))[1].append(one)
-        full = self._stopping or self._in_memory >= self._limits.messages
-        for key, (route, recipients) in groups.items():
+        is_full = self._stopping or self._open_jobs >= self._limits.messages
+        if self._octets >= self._limits.octets:
+            spooled = evolve(spooled, header=None, body=None)
+        for route, recipients in groups.values():
             job = Job(spooled, tuple(recipients))
-            self._open_jobs += 1
-            self._in_memory += 1
-            if full:
-                self._give_back(job)
-                continue
-            destination = self._destinations.get(key)
-            if destination is None or destination.route != route:
-                destination = self._destinations[key] = Destination(route)
-            destination.jobs.append(job)
-            self._serve(destination)
+            self.begin(job)
+            if is_full:
+                self.give_back(job)
+            elif not self._lanes.put(route, job):
+                self._put_off(job)
+
+    # What lanes call
+
+    def begin(self, job: Job) -> None:
+        """As `Jobs.begin`."""
+        self._open_jobs += 1
+        self._octets += job.octets
+
+    def settle(self, job: Job, outcomes: Sequence[Outcome]) -> None:
+        """As `Jobs.settle`."""
+        self._run(job, self._record(job, outcomes))
+
+    def give_back(self, job: Job) -> None:
+        """As `Jobs.give_back`."""
+        self._run(job, self._release(job))
+
+    def lane_ended(self) -> None:
+        """As `Jobs.lane_ended`."""
+        if self._all_done is not None and not (self._lanes.count or self._open_jobs):
+            done, self._all_done = self._all_done, None
+            done.callback(None)
 
     # The spool's side
 
     async def _look(self) -> None:
         """Claim what is due, as far as there is room."""
         while not self._stopping:
-            room = min(_BATCH, self._limits.messages - self._in_memory)
+            room = min(_BATCH, self._limits.messages - self._open_jobs)
             if room <= 0:
                 return
             try:
@@ -208,17 +187,16 @@ class DeliveryScheduler(Service):
             if len(claimed) < room:
                 return
 
-    def _give_back(self, job: Job) -> None:
-        self._run(self._release(job))
+    def _put_off(self, job: Job) -> None:
+        """Too many wait for this destination: those of others come first."""
+        pause = _PUT_OFF * (1 + self._chance.random())
+        self._run(job, self._release(job, self._now() + timedelta(seconds=pause)))
 
-    async def _release(self, job: Job) -> None:
+    async def _release(self, job: Job, due_at: datetime | None = None) -> None:
         numbers = [one.number for one in job.recipients]
-        try:
-            await self._insist(
-                lambda: self._spool.release(job.spooled.queue_id, numbers)
-            )
-        finally:
-            self._job_done()
+        await self._insist(
+            lambda: self._spool.release(job.spooled.queue_id, numbers, due_at)
+        )
 
     async def _insist(self, write: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Write until it is written: an outcome that is lost is mail sent twice."""
@@ -234,221 +212,32 @@ class DeliveryScheduler(Service):
             await self._pause(wait)
             wait = min(wait * 2, _LONGEST_AGAIN)
 
-    def _job_done(self) -> None:
-        self._in_memory -= 1
-        self._open_jobs -= 1
-        self._check_done()
-
-    def _check_done(self) -> None:
-        if self._all_done is not None and self._lanes == 0 and self._open_jobs == 0:
-            done, self._all_done = self._all_done, None
-            done.callback(None)
-
-    # Lanes
-
-    def _serve(self, destination: Destination) -> None:
-        """Wake an idle lane, or open one more where that is allowed."""
-        if destination.idle:
-            self._wake(destination, destination.idle.popleft())
-            return
-        limits = self._limits
-        if (
-            len(destination.lanes)
-            < (destination.most or limits.connections_per_destination)
-            and self._lanes < limits.connections
-        ):
-            lane = Lane()
-            destination.lanes.add(lane)
-            self._lanes += 1
-            self._run(self._drive(destination, lane))
-
-    def _wake(self, destination: Destination, lane: Lane) -> None:
-        if lane in destination.idle:
-            destination.idle.remove(lane)
-        if lane.wake is not None:
-            wake, lane.wake = lane.wake, None
-            wake.callback(None)
-
-    async def _drive(self, destination: Destination, lane: Lane) -> None:
-        """A lane's life: jobs one after another, until none is left."""
-        key = f"to {destination.route.key}"
-        keys = [(key, self._limits.connections_per_destination)]
-        taken = False
-        try:
-            taken = await self._slots.take(list(keys))
-            while not taken and not self._stopping and len(destination.lanes) == 1:
-                # Other workers have all the connections; jobs wait for one.
-                await self._pause(_AGAIN)
-                taken = await self._slots.take(list(keys))
-            if taken:
-                await self._work(destination, lane)
-        except Exception as fault:  # noqa: BLE001
-            # One lane's bug must not stop the others; its jobs go on in a new
-            # lane, or at the latest after the next start.
-            self._events.failure(ATTEMPT_BROKE, fault, destination=key)
-        finally:
-            if taken:
-                self._slots.give([key])
-            destination.lanes.discard(lane)
-            self._lanes -= 1
-            self._hang_up(lane)
-        self._after_lane(destination)
-
-    def _after_lane(self, destination: Destination) -> None:
-        if destination.jobs and not self._stopping:
-            if not destination.lanes:
-                self._serve(destination)
-        elif not destination.lanes:
-            current = self._destinations.get(destination.route.key)
-            if current is destination and not destination.jobs:
-                del self._destinations[destination.route.key]
-        self._start_starved()
-        self._check_done()
-
-    def _start_starved(self) -> None:
-        """A lane ended: a destination without any may open one."""
-        if self._stopping or self._lanes >= self._limits.connections:
-            return
-        for destination in self._destinations.values():
-            if destination.jobs and not destination.lanes:
-                self._serve(destination)
-                return
-
-    async def _work(self, destination: Destination, lane: Lane) -> None:
-        carried = 0
-        while await self._has_job(destination, lane):
-            if lane.hop is not None and (
-                not lane.hop.connection.is_usable
-                or carried >= self._limits.messages_per_connection
-            ):
-                self._hang_up(lane)
-            if lane.hop is None:
-                carried = 0
-                try:
-                    lane.hop = await self._courier.reach(destination.route)
-                except CannotReach as trouble:
-                    self._cannot_reach(destination, trouble.outcome)
-                    return
-                self._metrics.deliveries_open.inc()
-                continue  # the job may have been taken by another lane
-            job = destination.jobs.popleft()
-            carried += 1
-            await self._attempt(destination, lane, lane.hop, job, reused=carried > 1)
-
-    def _hang_up(self, lane: Lane) -> None:
-        if lane.hop is not None:
-            self._metrics.deliveries_open.dec()
-            self._run(lane.hop.connection.quit())
-            lane.hop = None
-
-    async def _has_job(self, destination: Destination, lane: Lane) -> bool:
-        """Wait for one for as long as an idle connection is kept."""
-        if destination.jobs:
-            return True
-        if lane.hop is None or self._stopping or not lane.hop.connection.is_usable:
-            return False
-        waiting: Deferred[None] = Deferred()
-        lane.wake = waiting
-        destination.idle.append(lane)
-        try:
-            await waiting.addTimeout(self._limits.idle_connection, self._clock)
-        except TimedOut:
-            lane.wake = None
-            if lane in destination.idle:
-                destination.idle.remove(lane)
-        return bool(destination.jobs)
-
-    def _cannot_reach(
-        self, destination: Destination, outcome: Delayed | Failed
-    ) -> None:
-        """All that waits shares the fate: a dead host is not tried for each.
-
-        Unless other lanes serve it: then it only bears no more connections.
-        """
-        serving = sum(lane.hop is not None for lane in destination.lanes)
-        if serving:
-            destination.most = serving
-            return
-        jobs = list(destination.jobs)
-        destination.jobs.clear()
-        self._events.emit(
-            DESTINATION_DOWN,
-            destination=destination.route.key,
-            reason=outcome.diagnostic,
-            messages=len(jobs),
-        )
-        for job in jobs:
-            self._run(self._settle(job, [outcome] * len(job.recipients)))
-
-    async def _attempt(
-        self,
-        destination: Destination,
-        lane: Lane,
-        hop: Hop,
-        job: Job,
-        *,
-        reused: bool,
-    ) -> None:
-        try:
-            outcomes = await self._courier.carry(
-                hop, job.spooled, job.recipients, reused=reused
-            )
-        except ConnectionBroke:
-            # Closed while idle: nothing was said, so nothing was tried.
-            self._hang_up(lane)
-            destination.jobs.appendleft(job)
-            return
-        except LookupError:
-            self._job_done()  # an operator removed it
-            return
-        except Exception as fault:  # noqa: BLE001
-            # One message that trips a bug must not hold up the others. It
-            # counts as an attempt, so that it is not tried without end.
-            self._events.failure(ATTEMPT_BROKE, fault, queue_id=job.spooled.queue_id)
-            hop.connection.abort()
-            broke = Delayed(EnhancedCode(4, 3, 0), "a local fault", "")
-            outcomes = [broke] * len(job.recipients)
-        self._run(self._settle(job, outcomes))
-
     # Outcomes
-
-    async def _settle(self, job: Job, outcomes: Sequence[Outcome]) -> None:
-        try:
-            await self._record(job, outcomes)
-        finally:
-            self._job_done()
 
     async def _record(self, job: Job, outcomes: Sequence[Outcome]) -> None:
         spooled, now = job.spooled, self._now()
-        results: list[Result] = []
-        reported: list[ReportedRecipient] = []
-        for recipient, outcome in zip(job.recipients, outcomes, strict=True):
-            result, news = self._judge(spooled, recipient, outcome, now)
-            results.append(result)
-            if news is not None:
-                reported.append(news)
-            self._tell(spooled, recipient, result, outcome)
-        reports: list[Report] | None = []
-        if reported:
-            try:
-                reports = await self._insist(
-                    lambda: self._reporter.reports(spooled, reported, now)
-                )
-            except LookupError:
-                return  # an operator removed it while we were at it
-            if reports is None:
-                # The spool closes on us. Who would go untold stays in the
-                # queue: the next start tries again.
-                untold = {one.forward_path for one in reported}
-                results = [
-                    result
-                    for result, recipient in zip(results, job.recipients, strict=True)
-                    if recipient.forward_path not in untold
-                ]
+        judged = [
+            self._judge(spooled, recipient, outcome, now)
+            for recipient, outcome in zip(job.recipients, outcomes, strict=True)
+        ]
+        reports = await self._reports(spooled, judged, now)
+        if reports is None:
+            # Who would go untold stays in the queue, and is tried again.
+            untold = [one for one in judged if self._must_be_told(spooled, one)]
+            judged = [one for one in judged if one not in untold]
+            left = tuple(one.recipient for one in untold)
+            await self._release(Job(spooled, left), now + _LATER)
+        if not judged:
+            return
+        results = [one.result for one in judged]
         entered = await self._insist(
             lambda: self._spool.record(spooled.queue_id, results, reports or ())
         )
-        for fresh in entered or ():
+        if entered is None:
+            return
+        for one in judged:
+            self._tell(spooled, one)
+        for fresh in entered:
             self._events.emit(
                 REPORT_MADE,
                 queue_id=fresh.queue_id,
@@ -457,13 +246,39 @@ class DeliveryScheduler(Service):
             )
             self.take(fresh)
 
+    async def _reports(
+        self, spooled: Spooled, judged: Sequence[_Judged], now: datetime
+    ) -> list[Report] | None:
+        """What the sender is to hear; None: it cannot be made now."""
+        news = [one.news for one in judged if one.news is not None]
+        if not news:
+            return []
+        try:
+            made: list[Report] | None = await self._insist(
+                lambda: self._reporter.reports(spooled, news, now)
+            )
+        except Exception as fault:  # noqa: BLE001
+            # It must not keep what was relayed from being recorded.
+            self._events.failure(ATTEMPT_BROKE, fault, queue_id=spooled.queue_id)
+            return None
+        return made
+
+    def _must_be_told(self, spooled: Spooled, one: _Judged) -> bool:
+        """True where the outcome is not to be recorded without a report."""
+        return (
+            one.news is not None
+            and one.result.state is not State.RELAYED
+            and self._reporter.is_wanted(
+                spooled, one.recipient.forward_path, one.news.action
+            )
+        )
+
     def _judge(
         self, spooled: Spooled, recipient: Recipient, outcome: Outcome, now: datetime
-    ) -> tuple[Result, ReportedRecipient | None]:
+    ) -> _Judged:
         """What to record of an outcome, and what to tell the sender."""
         accepted_at = spooled.envelope.accepted_at
-        path = recipient.forward_path
-        status, diagnostic = outcome.status, outcome.diagnostic
+        status = outcome.status
         state, due_at = State.FAILED, now
         action: Action | None = Action.FAILED
         retry_until: datetime | None = None
@@ -494,48 +309,55 @@ class DeliveryScheduler(Service):
             at=now,
             due_at=due_at,
             status=status,
-            diagnostic=diagnostic,
+            diagnostic=outcome.diagnostic,
             host=outcome.host,
             delay_reported=action is Action.DELAYED,
         )
-        if action is None:
-            return result, None
-        return result, ReportedRecipient(
-            forward_path=path,
-            action=action,
-            status=status,
-            diagnostic=diagnostic,
-            host=outcome.host,
-            attempted_at=now,
-            retry_until=retry_until,
-        )
+        news = None
+        if action is not None:
+            news = ReportedRecipient(
+                forward_path=recipient.forward_path,
+                action=action,
+                status=status,
+                diagnostic=outcome.diagnostic,
+                is_reply=outcome.is_reply,
+                host=outcome.host,
+                attempted_at=now,
+                retry_until=retry_until,
+            )
+        return _Judged(recipient=recipient, outcome=outcome, result=result, news=news)
 
-    def _tell(
-        self, spooled: Spooled, recipient: Recipient, result: Result, outcome: Outcome
-    ) -> None:
-        event = _EVENTS[result.state]
+    def _tell(self, spooled: Spooled, one: _Judged) -> None:
+        result, recipient = one.result, one.recipient
         self._metrics.outcomes.labels(result.state.value).inc()
         age = (result.at - spooled.envelope.accepted_at).total_seconds()
-        if isinstance(outcome, Relayed):
+        if result.state is State.RELAYED:
             self._metrics.delivery_seconds.observe(max(0.0, age))
         self._events.emit(
-            event,
+            _EVENTS[result.state],
             session=spooled.session,
             queue_id=spooled.queue_id,
             recipient=recipient.forward_path.mailbox,
-            host=outcome.host or None,
+            host=one.outcome.host or None,
             status=str(result.status),
             reply=result.diagnostic,
             attempts=recipient.attempts + 1,
             age=round(age, 3),
         )
 
-    def _run(self, work: Any) -> None:  # noqa: ANN401
-        running: Deferred[Any] = Deferred.fromCoroutine(work)
-        running.addErrback(self._broke)
+    def _run(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
+        """Write what a job came to; it is over then, well or not."""
 
-    def _broke(self, failure: Failure) -> None:
-        self._events.failure(ATTEMPT_BROKE, failure.value)
+        def over(result: Failure | None) -> None:
+            self._open_jobs -= 1
+            self._octets -= job.octets
+            if isinstance(result, Failure):
+                self._events.failure(
+                    ATTEMPT_BROKE, result.value, queue_id=job.spooled.queue_id
+                )
+            self.lane_ended()
+
+        Deferred.fromCoroutine(work).addBoth(over)
 
     async def _pause(self, seconds: float) -> None:
         waiting: Deferred[None] = Deferred()

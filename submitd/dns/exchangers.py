@@ -84,6 +84,9 @@ class Exchangers:
     skipped: tuple[str, ...] = ()
     """Why better hosts are not among these; a sentence each."""
 
+    unresolved: str = ""
+    """Why nobody could tell of some of them: they may be there. Empty: no such."""
+
     _rest: "_Candidates | None" = field(default=None, repr=False, eq=False)
 
     def in_order(self) -> Iterator[tuple[str, IPAddress]]:
@@ -93,14 +96,14 @@ class Exchangers:
                 yield host.name, address
 
     async def next_best(self) -> "Exchangers | None":
-        """Those to try when all of these have failed. None: there are no more."""
+        """Those to try when all of these have failed. None: there are no more.
+
+        Raises:
+            ResolverUnavailable: cannot tell now.
+        """
         if self._rest is None:
             return None
-        try:
-            found = await self._rest.find()
-        except ResolverUnavailable:
-            # The mail is delayed by those that failed; the next attempt asks again.
-            return None
+        found = await self._rest.find()
         return found if isinstance(found, Exchangers) else None
 
 
@@ -302,7 +305,8 @@ class _Candidates:
                         skipped.append(str(found))
                         unavailable = unavailable or found
             if hosts:
-                return self._as_exchangers(hosts, skipped, index + 1, room)
+                exchangers = self._as_exchangers(hosts, skipped, index + 1, room)
+                return evolve(exchangers, unresolved=str(unavailable or ""))
         if unavailable is not None:
             raise unavailable
         if is_loop:

@@ -38,11 +38,8 @@ class ReportedRecipient:
 
     attempted_at: datetime
     retry_until: datetime | None = None
-
-    @property
-    def is_reply(self) -> bool:
-        """True where the diagnostic is what the host said, not what we saw."""
-        return bool(self.host) and self.diagnostic[:3].isdecimal()
+    is_reply: bool = False
+    """The diagnostic is what the host said, and not what we saw."""
 
 
 @frozen(kw_only=True)
@@ -135,27 +132,30 @@ def delivery_report(
     """
     action = recipients[0].action
     boundary = f"report-{report_id}"
-    header = "\r\n".join(
-        (
-            f"From: Mail delivery at {hostname} <{postmaster}>",
-            f"To: <{to}>",
-            f"Subject: {_SUBJECTS[action]}",
-            f"Date: {format_datetime(now)}",
-            f"Message-ID: <{report_id}@{hostname}>",
-            "Auto-Submitted: auto-replied",
-            "MIME-Version: 1.0",
-            "Content-Type: multipart/report; report-type=delivery-status;",
-            f'\tboundary="{boundary}"',
-            "",
-            "",
-        )
-    ).encode()
     parts = (
         _explanation(recipients, hostname),
         _status(reported, recipients, hostname),
         _returned(reported),
     )
     body = b"".join(f"--{boundary}\r\n".encode() + part for part in parts)
+    # RFC 2045 section 6.4: the whole says what the most demanding part needs.
+    encoding = () if body.isascii() else ("Content-Transfer-Encoding: 8bit",)
+    header = "\r\n".join(
+        (
+            f'From: "Mail delivery at {hostname}" <{postmaster}>',
+            f"To: <{to}>",
+            f"Subject: {_SUBJECTS[action]}",
+            f"Date: {format_datetime(now)}",
+            f"Message-ID: <{report_id}@{hostname}>",
+            "Auto-Submitted: auto-replied",
+            "MIME-Version: 1.0",
+            *encoding,
+            "Content-Type: multipart/report; report-type=delivery-status;",
+            f'\tboundary="{boundary}"',
+            "",
+            "",
+        )
+    ).encode()
     return header, body + f"--{boundary}--\r\n".encode()
 
 
@@ -210,7 +210,10 @@ def _status(
             f"Arrival-Date: {format_datetime(reported.arrived_at)}",
         ]
     ]
-    blocks.extend(_recipient_block(one) for one in recipients)
+    utf8 = reported.smtputf8 or not all(
+        one.forward_path.mailbox.is_ascii for one in recipients
+    )
+    blocks.extend(_recipient_block(one, utf8=utf8) for one in recipients)
     octets = "".join("\r\n".join(block) + "\r\n\r\n" for block in blocks).encode()
     if octets.isascii():
         return b"Content-Type: message/delivery-status\r\n\r\n" + octets
@@ -220,7 +223,8 @@ def _status(
     )
 
 
-def _recipient_block(one: ReportedRecipient) -> list[str]:
+def _recipient_block(one: ReportedRecipient, *, utf8: bool) -> list[str]:
+    """``utf8``: for readers who know RFC 6533; for others all of it is ASCII."""
     path = one.forward_path
     kind = "rfc822" if path.mailbox.is_ascii else "utf-8"
     block = []
@@ -236,7 +240,10 @@ def _recipient_block(one: ReportedRecipient) -> list[str]:
         block.append(f"Remote-MTA: dns; {one.host}")
     if one.diagnostic:
         kind = "smtp" if one.is_reply else "X-submitd"
-        block.append(f"Diagnostic-Code: {kind}; {_folded(one.diagnostic)}")
+        words = one.diagnostic
+        if not utf8:
+            words = words.encode("ascii", "replace").decode()
+        block.append(f"Diagnostic-Code: {kind}; {_folded(words)}")
     block.append(f"Last-Attempt-Date: {format_datetime(one.attempted_at)}")
     if one.retry_until is not None:
         block.append(f"Will-Retry-Until: {format_datetime(one.retry_until)}")

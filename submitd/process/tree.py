@@ -20,9 +20,10 @@ from submitd.delivery.backoff import RetrySchedule
 from submitd.delivery.connection import TimeOuts
 from submitd.delivery.courier import Courier, CourierRules
 from submitd.delivery.hosts import AddressRules
+from submitd.delivery.lanes import DeliveryLimits
 from submitd.delivery.reporter import Reporter, ReportRules
 from submitd.delivery.route import Route, Routes, TlsPolicy
-from submitd.delivery.scheduler import DeliveryLimits, DeliveryScheduler
+from submitd.delivery.scheduler import DeliveryScheduler
 from submitd.dns.exchangers import IPV6_FIRST
 from submitd.dns.message import RecordType
 from submitd.dns.resolver import make_resolver

@@ -275,11 +275,8 @@ class ContentIntake:
 
     def _needs(self) -> Needs:
         plain_header = self._section.octets.isascii()
-        paths = [path.mailbox for path in self._forward_paths]
-        if self._reverse_path is not None:
-            paths.append(self._reverse_path)
-        plain_paths = all(mailbox.is_ascii for mailbox in paths)
-        smtputf8 = self._sender.smtputf8 and not (plain_header and plain_paths)
+        plain_path = self._reverse_path is None or self._reverse_path.is_ascii
+        smtputf8 = self._sender.smtputf8 and not (plain_header and plain_path)
         # Old programs put bare 8-bit into header fields: it needs a clean path.
         return Needs(
             eight_bit=self._eight_bit or not (plain_header or smtputf8),

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from submitd.mail.address import Mailbox
 from submitd.mail.envelope import Body, ForwardPath, Notify, Ret
+from submitd.mail.status import EnhancedCode
 from submitd.smtp.client_reply import BadReply, ReplyReader
 from submitd.smtp.reply import Reply
 from submitd.smtp.xtext import encode_utf8_address, encode_xtext
@@ -85,6 +86,9 @@ class Refused:
     """The session cannot be used: greeting, EHLO, STARTTLS or AUTH was refused."""
 
     reply: Reply
+    misconfigured: bool = False
+    """It refused STARTTLS or the log-in, which an operator asked for: that is
+    nothing that a message could be blamed for."""
 
 
 ClientEvent = StartTls | Ready | ContentWanted | Settled | Refused
@@ -94,6 +98,8 @@ NO_STARTTLS: Final = Reply(454, None, "STARTTLS is required here, and is not off
 NO_AUTH: Final = Reply(454, None, "The server offers no log-in that we can do")
 _STRANDED: Final = Reply(451, None, "Accepted nobody, and wanted content all the same")
 _OUT_OF_PLACE: Final = Reply(451, None, "The host's answers were out of order")
+OUR_WORDS: Final = frozenset((NO_STARTTLS, NO_AUTH, _STRANDED, _OUT_OF_PLACE))
+"""Verdicts that no remote host has said."""
 
 _Handler = Callable[[Reply], None]
 
@@ -117,6 +123,9 @@ class ClientSession:
         self.offered: dict[str, str] = {}
         """EHLO keywords in upper case, with their parameters."""
 
+        self.heard = 0
+        """Whole replies: what is less than one is no sign of life."""
+
         self.waiting = Waiting.GREETING
         self.is_over = False
         self.dot_sent = False
@@ -131,6 +140,7 @@ class ClientSession:
         self._held_back: deque[tuple[bytes, Waiting, _Handler]] = deque()
         self._needs_reset = False
         self._in_transaction = False
+        self._is_ready = False
         self._verdicts: list[Reply | None] = []
         self._mail_refusal: Reply | None = None
         self._last = b"\r\n"
@@ -145,6 +155,7 @@ class ClientSession:
         """
         self._replies.feed(octets)
         while not self.is_over and (answer := self._replies.next()) is not None:
+            self.heard += 1
             if not self._awaited:
                 # Unasked: "421 idle too long", or content refused before its end.
                 self._end_with(answer)
@@ -305,17 +316,21 @@ class ClientSession:
                 self._ask(b"STARTTLS", Waiting.HELO, self._on_starttls)
                 return
             if self._tls is TlsWish.ALWAYS:
-                self._refuse(NO_STARTTLS)
+                self._refuse(NO_STARTTLS, misconfigured=True)
                 return
         if self._credentials is not None:
             self._log_in(*self._credentials)
         else:
-            self._events.append(Ready())
+            self._be_ready()
+
+    def _be_ready(self) -> None:
+        self._is_ready = True
+        self._events.append(Ready())
 
     def _on_starttls(self, answer: Reply) -> None:
         if answer.code != 220:
             if self._tls is TlsWish.ALWAYS:
-                self._refuse(answer)
+                self._refuse(answer, misconfigured=True)
             else:
                 # RFC 3207 section 4: go on without, where policy allows.
                 self._tls = TlsWish.NEVER
@@ -330,7 +345,7 @@ class ClientSession:
     def _log_in(self, user: str, password: str) -> None:
         mechanisms = self.offered.get("AUTH", "").upper().split()
         if not self.under_tls or not {"PLAIN", "LOGIN"} & set(mechanisms):
-            self._refuse(NO_AUTH)
+            self._refuse(NO_AUTH, misconfigured=True)
             return
         if "PLAIN" in mechanisms:
             initial = base64.b64encode(f"\0{user}\0{password}".encode())
@@ -355,9 +370,9 @@ class ClientSession:
 
     def _on_log_in(self, answer: Reply) -> None:
         if answer.code == 235:
-            self._events.append(Ready())
+            self._be_ready()
         else:
-            self._refuse(answer)
+            self._refuse(answer, misconfigured=True)
 
     def _on_mail(self, answer: Reply) -> None:
         if answer.code // 100 != 2:
@@ -369,7 +384,7 @@ class ClientSession:
     def _on_rcpt(self, number: int, answer: Reply) -> None:
         if answer.code == 552:
             # RFC 5321 section 4.5.3.1.10: after RCPT it means 452.
-            answer = Reply(452, None, answer.lines)
+            answer = Reply(452, _as_transient(answer.enhanced), answer.lines)
         if self._mail_refusal is None and answer.code // 100 != 2:
             self._verdicts[number] = answer
         if not self._awaited and all(one is not None for one in self._verdicts):
@@ -405,6 +420,10 @@ class ClientSession:
         self.is_over = True
         if self._in_transaction:
             self._settle_open(_refusal(answer))
+        elif not self._is_ready or Ready() in self._events:
+            # Whoever heard "ready" now would begin what cannot be done.
+            self._events.clear()
+            self._refuse(answer)
 
     def _settle_open(self, answer: Reply) -> None:
         self._verdicts = [answer if one is None else one for one in self._verdicts]
@@ -415,8 +434,8 @@ class ClientSession:
         verdicts = tuple(_STRANDED if one is None else one for one in self._verdicts)
         self._events.append(Settled(verdicts, _too_many(verdicts)))
 
-    def _refuse(self, answer: Reply) -> None:
-        self._events.append(Refused(answer))
+    def _refuse(self, answer: Reply, *, misconfigured: bool = False) -> None:
+        self._events.append(Refused(answer, misconfigured))
         if answer.code != 421:
             self._output.append(b"QUIT\r\n")
         self.is_over = True
@@ -428,6 +447,10 @@ class ClientSession:
 def _refusal(answer: Reply) -> Reply:
     """Where nothing was handed over, a "yes" is not one."""
     return answer if answer.code // 100 in (4, 5) else _OUT_OF_PLACE
+
+
+def _as_transient(code: EnhancedCode | None) -> EnhancedCode | None:
+    return None if code is None else EnhancedCode(4, code.subject, code.detail)
 
 
 def _too_many(verdicts: Sequence[Reply]) -> int:

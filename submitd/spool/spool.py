@@ -157,11 +157,13 @@ class SqliteSpool:
         )
         return entered
 
-    async def release(self, queue_id: str, numbers: Sequence[int]) -> None:
+    async def release(
+        self, queue_id: str, numbers: Sequence[int], due_at: datetime | None = None
+    ) -> None:
         """As `Spool.release`."""
         await self._committer.submit(
             lambda connection: statements.release(
-                connection, queue_id, numbers, self._owner
+                connection, queue_id, numbers, self._owner, due_at
             )
         )
 

@@ -266,14 +266,19 @@ def _delete_unleased(connection: Connection, identity: int) -> None:
 
 
 def release(
-    connection: Connection, queue_id: str, numbers: Sequence[int], owner: str
+    connection: Connection,
+    queue_id: str,
+    numbers: Sequence[int],
+    owner: str,
+    due_at: datetime | None = None,
 ) -> None:
-    """Claimed recipients go back, due as before."""
+    """Claimed recipients go back, due as before or at another time."""
     identity = number_of(queue_id)
+    due = None if due_at is None else due_at.timestamp()
     connection.executemany(
-        "UPDATE recipient SET lease = NULL WHERE message = ? AND number = ? "
-        "AND lease = ?",
-        [(identity, number, owner) for number in numbers],
+        "UPDATE recipient SET lease = NULL, due_at = coalesce(?, due_at) "
+        "WHERE message = ? AND number = ? AND lease = ?",
+        [(due, identity, number, owner) for number in numbers],
     )
     sweep_removed(connection)
 

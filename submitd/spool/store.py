@@ -36,7 +36,7 @@ class Needs:
     """An octet above 127 stands in the body (8BITMIME, RFC 6152)."""
 
     smtputf8: bool = False
-    """The header section or an address needs SMTPUTF8 (RFC 6531)."""
+    """The header section or the reverse-path needs SMTPUTF8 (RFC 6531)."""
 
 
 @frozen(kw_only=True)
@@ -254,8 +254,10 @@ class Spool(Protocol):
             SpoolUnavailable: nothing is recorded; the leases stay. Try again.
         """
 
-    async def release(self, queue_id: str, numbers: Sequence[int]) -> None:
-        """Give claimed recipients back unharmed, due as before."""
+    async def release(
+        self, queue_id: str, numbers: Sequence[int], due_at: datetime | None = None
+    ) -> None:
+        """Give claimed recipients back unharmed, due as before or at another time."""
 
     def new_queue_id(self) -> str:
         """A queue id for a report of ours."""

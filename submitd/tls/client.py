@@ -31,6 +31,10 @@ class Unverified:
         return connection
 
 
+class BadTlsName(Exception):
+    """A host has a name that no certificate can be for."""
+
+
 _CONTEXTS: Final[list[SSL.Context]] = []
 
 
@@ -65,8 +69,14 @@ def verified(host: str, trust: Any = None) -> Any:  # noqa: ANN401
     """Verifies the chain, and the name with service-identity.
 
     ``trust``: from `load_trust`; None: the system's.
+
+    Raises:
+        BadTlsName: no certificate can be for such a name.
     """
-    return optionsForClientTLS(host, trustRoot=trust or platformTrust())
+    try:
+        return optionsForClientTLS(host, trustRoot=trust or platformTrust())
+    except ValueError as problem:
+        raise BadTlsName(f"{host} is no name for a certificate: {problem}") from problem
 
 
 def _is_address(host: str) -> bool:

@@ -8,6 +8,7 @@ from submitd.delivery.hosts import AddressRules
 from submitd.delivery.outcome import Delayed, Failed, Relayed, outcome_of
 from submitd.delivery.route import Route, Routes, TlsPolicy
 from submitd.mail.status import EnhancedCode
+from submitd.smtp.client import NO_AUTH
 from submitd.smtp.reply import Reply
 
 ROUTES = Routes(
@@ -106,15 +107,17 @@ def test_names_in_dns_do_not_lead_to_loopback(
 def test_replies_become_outcomes() -> None:
     host = "mx.example"
     assert outcome_of(Reply(250, None, "ok"), host) == Relayed(
-        EnhancedCode(2, 0, 0), host, "250 ok"
+        EnhancedCode(2, 0, 0), host, "250 ok", is_reply=True
     )
     assert outcome_of(Reply(550, EnhancedCode(5, 1, 1), "no"), host) == Failed(
-        EnhancedCode(5, 1, 1), "550 5.1.1 no", host
+        EnhancedCode(5, 1, 1), "550 5.1.1 no", host, is_reply=True
     )
     assert outcome_of(Reply(451, None, "later"), host) == Delayed(
-        EnhancedCode(4, 0, 0), "451 later", host
+        EnhancedCode(4, 0, 0), "451 later", host, is_reply=True
     )
     # What has no meaning there must not lose mail.
     assert outcome_of(Reply(354, None, "go on"), host) == Delayed(
-        EnhancedCode(4, 5, 0), "354 go on", host
+        EnhancedCode(4, 5, 0), "354 go on", host, is_reply=True
     )
+    # What we found wrong is not put into the host's mouth.
+    assert not outcome_of(NO_AUTH, host).is_reply

@@ -437,7 +437,6 @@ def test_a_host_named_twice_is_tried_once_at_its_better_preference() -> None:
 def test_what_comes_after_the_first_hosts_may_be_nothing() -> None:
     """Those that were tried decide what becomes of the mail."""
     for spoil in (
-        lambda resolver: resolver.fail("b.example"),
         lambda resolver: resolver.host("b.example"),
         lambda resolver: resolver.host("b.example", "192.0.2.99"),
     ):
@@ -447,6 +446,24 @@ def test_what_comes_after_the_first_hosts_may_be_nothing() -> None:
         spoil(resolver)
 
         assert all_groups(find(resolver)) == [["a.example"]]
+
+
+@pytest.mark.rfc("5321", "5.1")
+def test_a_host_of_which_nobody_can_tell_is_not_left_out_in_silence() -> None:
+    """It may take what the others refuse."""
+    resolver = StagedResolver()
+    resolver.mx("example.org", (10, "a.example"), (10, "b.example"), (20, "c.example"))
+    resolver.host("a.example", "192.0.2.1")
+    resolver.fail("b.example")
+    resolver.fail("c.example")
+
+    found = find(resolver)
+
+    assert isinstance(found, Exchangers)
+    assert [host.name for host in found.hosts] == ["a.example"]
+    assert "b.example" in found.unresolved
+    with pytest.raises(ResolverUnavailable, match=r"c\.example"):
+        awaited(found.next_best())
 
 
 @pytest.mark.rfc("7672", "2.2.1")

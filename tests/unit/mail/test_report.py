@@ -32,6 +32,7 @@ def recipient(**changes: Any) -> ReportedRecipient:  # noqa: ANN401
         "diagnostic": "550 5.1.1 No such mailbox",
         "host": "mx.example.net",
         "attempted_at": NOW,
+        "is_reply": True,
     }
     return ReportedRecipient(**(facts | changes))
 
@@ -132,7 +133,9 @@ def test_each_class_of_failure_has_its_advice(
 
 @pytest.mark.rfc("3464", "2.3.6")
 def test_what_no_host_said_is_not_put_into_its_mouth() -> None:
-    silent = recipient(diagnostic="no answer in 300 s", status=EnhancedCode(5, 4, 7))
+    silent = recipient(
+        diagnostic="no answer in 300 s", is_reply=False, status=EnhancedCode(5, 4, 7)
+    )
     octets = report(silent)
     assert "The reason: no answer in 300 s" in parts_of(octets)[0].get_content()
     assert b"Diagnostic-Code: X-submitd; no answer in 300 s" in octets
@@ -193,3 +196,18 @@ def test_sisimai_reads_it_as_a_bounce(tmp_path: Path) -> None:
         check=True,
     ).stdout
     assert said == b"bob@example.net 5.1.1 userunknown"
+
+
+@pytest.mark.rfc("6533", "3")
+def test_words_of_a_host_in_utf8_make_no_report_for_readers_who_know_it() -> None:
+    """Else it could not be sent to a host without 8BITMIME, and nobody would hear."""
+    octets = report(recipient(diagnostic="550 5.1.1 Empfänger unbekannt"))
+    assert octets.isascii()
+    assert b"Diagnostic-Code: smtp; 550 5.1.1 Empf?nger unbekannt" in octets
+    assert "Empfänger unbekannt" in parts_of(octets)[0].get_content()
+
+
+@pytest.mark.rfc("2045", "6.4")
+def test_a_report_that_returns_8_bit_content_says_so() -> None:
+    assert b"\r\nContent-Transfer-Encoding: 8bit\r\n" in report(body="ä\r\n".encode())
+    assert b"Content-Transfer-Encoding: 8bit" not in report()

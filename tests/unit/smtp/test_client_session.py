@@ -321,7 +321,7 @@ def test_starttls_that_is_not_offered_is_gone_without_where_policy_allows() -> N
 
 def test_starttls_that_is_not_offered_ends_it_where_policy_insists() -> None:
     session = before_tls(TlsWish.ALWAYS, b"250 mx\r\n")
-    assert session.next_event() == Refused(NO_STARTTLS)
+    assert session.next_event() == Refused(NO_STARTTLS, misconfigured=True)
 
 
 def logging_in(hello: bytes, *, under_tls: bool = True) -> ClientSession:
@@ -367,7 +367,7 @@ def test_login_may_be_refused_at_each_step(answers: list[bytes]) -> None:
 
 def test_a_password_is_never_said_in_the_clear() -> None:
     session = logging_in(b"250-mx\r\n250 AUTH PLAIN\r\n", under_tls=False)
-    assert session.next_event() == Refused(NO_AUTH)
+    assert session.next_event() == Refused(NO_AUTH, misconfigured=True)
     assert session.data_to_send() == b"QUIT\r\n"
 
 
@@ -398,6 +398,29 @@ def test_421_within_a_transaction_speaks_for_all_who_are_open(
     session.begin(outgoing(*to("b", "c")))
     session.receive_data(answers)
     assert codes(session.next_event()) == verdicts
+    assert session.is_over
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [b"220 hello\r\n", b"250-mx\r\n250 STARTTLS\r\n", b"421 4.3.2 bye\r\n"],
+        [b"220 hello\r\n", b"250 mx\r\n421 4.3.2 bye\r\n"],
+        [b"220 hello\r\n", b"421 4.3.2 bye\r\n"],
+        [b"421 4.3.2 bye\r\n"],
+    ],
+)
+def test_a_host_that_closes_before_the_first_transaction_is_not_ready(
+    answers: list[bytes],
+) -> None:
+    """Else whoever waits would connect again at once, and for ever."""
+    session = ClientSession("me.example", tls=TlsWish.IF_OFFERED)
+    for answer in answers:
+        session.receive_data(answer)
+    event = session.next_event()
+    assert isinstance(event, Refused)
+    assert event.reply.code == 421
+    assert session.next_event() is None
     assert session.is_over
 
 

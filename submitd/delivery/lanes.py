@@ -1,0 +1,357 @@
+"""Destinations, and the connections that serve them."""
+
+from collections import deque
+from typing import Any, Final, Protocol
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
+
+from submitd.delivery.connection import ConnectionBroke
+from submitd.delivery.courier import CannotReach, Courier, Hop
+from submitd.delivery.outcome import Delayed, Failed, Outcome
+from submitd.delivery.route import Route
+from submitd.delivery.slots import DestinationSlots
+from submitd.mail.status import EnhancedCode
+from submitd.observe.events import ATTEMPT_BROKE, DESTINATION_DOWN, Events
+from submitd.observe.metrics import Metrics
+from submitd.spool.store import Recipient, Spooled
+
+_AGAIN: Final = 1.0
+_FORGET: Final = 300.0
+"""Seconds for which it is remembered that a destination bears no more connections."""
+
+_LOCAL_FAULT: Final = Delayed(EnhancedCode(4, 3, 0), "a local fault")
+
+
+@frozen(kw_only=True)
+class DeliveryLimits:
+    """How much goes on at once, in this process."""
+
+    connections: int
+    connections_per_destination: int
+    messages_per_connection: int
+    idle_connection: float
+    """Seconds that a connection waits for the next message."""
+
+    messages: int = 2000
+    """Messages in memory; beyond, they wait in the spool."""
+
+    messages_per_destination: int = 500
+    """Of these for one destination: a slow one must not hold up the others."""
+
+    octets: int = 32 * 1024 * 1024
+    """Content in memory; beyond, it is read from the spool."""
+
+
+@frozen(eq=False)
+class Job:
+    """One message's recipients of one destination."""
+
+    spooled: Spooled
+    recipients: tuple[Recipient, ...]
+
+    @property
+    def octets(self) -> int:
+        """Content that it holds in memory."""
+        spooled = self.spooled
+        return len(spooled.header or b"") + sum(map(len, spooled.body or ()))
+
+
+class Jobs(Protocol):
+    """Where jobs come from and go back to."""
+
+    def begin(self, job: Job) -> None:
+        """One more job, of recipients that were another's."""
+
+    def settle(self, job: Job, outcomes: list[Outcome]) -> None:
+        """It was tried: an outcome for each of its recipients."""
+
+    def give_back(self, job: Job) -> None:
+        """It was not tried."""
+
+    def lane_ended(self) -> None:
+        """There is one lane less."""
+
+
+class Lane:
+    """One connection to a destination, and what drives it."""
+
+    def __init__(self) -> None:
+        self.hop: Hop | None = None
+        self.wake: Deferred[None] | None = None
+        """Set while the lane is idle; fired to give it work, or its end."""
+
+
+@define(eq=False)
+class Destination:
+    """What waits for one next hop, and the lanes that serve it."""
+
+    route: Route
+    jobs: deque[Job] = field(factory=deque)
+    lanes: set[Lane] = field(factory=set)
+    idle: deque[Lane] = field(factory=deque)
+    most: int = 0
+    """Lanes that it bears, since it refused one more …"""
+
+    most_until: float = 0.0
+    """… and how long that is believed."""
+
+
+class Lanes:
+    """Carries jobs to their destinations."""
+
+    def __init__(
+        self,
+        clock: Any,  # noqa: ANN401 - IReactorTime
+        courier: Courier,
+        limits: DeliveryLimits,
+        slots: DestinationSlots,
+        jobs: Jobs,
+        events: Events,
+        metrics: Metrics,
+    ) -> None:
+        self._clock = clock
+        self._courier = courier
+        self._limits = limits
+        self._slots = slots
+        self._jobs = jobs
+        self._events = events
+        self._metrics = metrics
+        self._destinations: dict[str, Destination] = {}
+        self._stopping = False
+        self.count = 0
+        """Lanes that there are."""
+
+    def put(self, route: Route, job: Job) -> bool:
+        """Have it carried; False: too many wait for this destination already."""
+        destination = self._destinations.get(route.key)
+        if destination is None:
+            destination = self._destinations[route.key] = Destination(route)
+        if len(destination.jobs) >= self._limits.messages_per_destination:
+            return False
+        destination.jobs.append(job)
+        self._serve(destination)
+        return True
+
+    def stop(self) -> None:
+        """Begin no more attempts."""
+        self._stopping = True
+        for destination in tuple(self._destinations.values()):
+            while destination.jobs:
+                self._jobs.give_back(destination.jobs.popleft())
+            for lane in tuple(destination.idle):
+                self._wake(destination, lane)
+
+    # Who serves whom
+
+    def _serve(self, destination: Destination) -> None:
+        """Wake an idle lane, or open one more where that is allowed."""
+        if destination.idle:
+            self._wake(destination, destination.idle[0])
+            return
+        most = self._limits.connections_per_destination
+        if self._clock.seconds() < destination.most_until:
+            most = min(most, destination.most)
+        if len(destination.lanes) >= most:
+            return
+        if self._is_full:
+            if not destination.lanes:
+                self._make_room()
+            return
+        lane = Lane()
+        destination.lanes.add(lane)
+        self.count += 1
+        running: Deferred[None] = Deferred.fromCoroutine(self._drive(destination, lane))
+        running.addErrback(self._broke)
+
+    def _make_room(self) -> None:
+        """End a lane that has nothing to do; the next one is for who starves."""
+        for destination in self._destinations.values():
+            if destination.idle:
+                self._wake(destination, destination.idle[0])
+                return
+
+    def _wake(self, destination: Destination, lane: Lane) -> None:
+        destination.idle.remove(lane)
+        wake, lane.wake = lane.wake, None
+        assert wake is not None, "an idle lane waits"  # noqa: S101
+        wake.callback(None)
+
+    @property
+    def _is_full(self) -> bool:
+        return self.count >= self._limits.connections
+
+    def _starved(self) -> Destination | None:
+        """A destination that waits for the first of its lanes."""
+        return next(
+            (one for one in self._destinations.values() if one.jobs and not one.lanes),
+            None,
+        )
+
+    # A lane's life
+
+    async def _drive(self, destination: Destination, lane: Lane) -> None:
+        """Jobs one after another, until none is left."""
+        key = f"to {destination.route.key}"
+        taken = False
+        try:
+            taken = await self._take_slot(destination, key)
+            if taken:
+                await self._work(destination, lane)
+        except Exception as fault:  # noqa: BLE001
+            # A bug must not stop the other lanes. It counts as an attempt: what
+            # trips it is not tried without end.
+            self._events.failure(ATTEMPT_BROKE, fault, destination=key)
+            self._cannot_reach(destination, _LOCAL_FAULT)
+        finally:
+            # A host that bears one connection must have seen its end before
+            # it is given the next.
+            await self._hang_up(lane)
+            if taken:
+                self._slots.give([key])
+            destination.lanes.discard(lane)
+            self.count -= 1
+        self._after_lane(destination)
+
+    async def _take_slot(self, destination: Destination, key: str) -> bool:
+        wanted = [(key, self._limits.connections_per_destination)]
+        while not await self._slots.take(list(wanted)):
+            if self._stopping or len(destination.lanes) > 1:
+                return False
+            # Other workers have all the connections; jobs wait for one.
+            await self._pause(_AGAIN)
+        return True
+
+    def _after_lane(self, destination: Destination) -> None:
+        key = destination.route.key
+        del self._destinations[key]
+        if destination.jobs or destination.lanes:
+            # To the end: others come first.
+            self._destinations[key] = destination
+        while not (self._is_full or self._stopping) and (starved := self._starved()):
+            self._serve(starved)
+        self._jobs.lane_ended()
+
+    async def _work(self, destination: Destination, lane: Lane) -> None:
+        carried = 0
+        most = self._limits.messages_per_connection
+        while await self._has_job(destination, lane):
+            if lane.hop is None:
+                carried = 0
+                trouble = await self._reach(destination, lane)
+                if trouble is not None:
+                    self._cannot_reach(destination, trouble)
+                    return
+            elif not lane.hop.connection.is_usable or carried >= most:
+                await self._hang_up(lane)
+                if self._is_full:
+                    return  # who starves comes first
+            else:
+                job = destination.jobs.popleft()
+                carried += 1
+                await self._attempt(destination, lane.hop, job, reused=carried > 1)
+
+    async def _reach(
+        self, destination: Destination, lane: Lane
+    ) -> Delayed | Failed | None:
+        """Connect the lane; or why that cannot be."""
+        try:
+            hop = await self._courier.reach(destination.route)
+        except CannotReach as trouble:
+            return trouble.outcome
+        if not hop.connection.is_usable:
+            hop.connection.abort()
+            words = "the host closed the connection at once"
+            return Delayed(EnhancedCode(4, 4, 2), words, hop.host)
+        lane.hop = hop
+        self._metrics.deliveries_open.inc()
+        return None
+
+    async def _hang_up(self, lane: Lane) -> None:
+        hop, lane.hop = lane.hop, None
+        if hop is not None:
+            self._metrics.deliveries_open.dec()
+            await hop.connection.quit()
+
+    async def _has_job(self, destination: Destination, lane: Lane) -> bool:
+        """Wait for one for as long as an idle connection is kept."""
+        if destination.jobs:
+            return True
+        if lane.hop is None or self._stopping or not lane.hop.connection.is_usable:
+            return False
+        if self._is_full and self._starved() is not None:
+            return False
+        waiting: Deferred[None] = Deferred()
+        lane.wake = waiting
+        destination.idle.append(lane)
+        try:
+            await waiting.addTimeout(self._limits.idle_connection, self._clock)
+        except TimedOut:
+            if lane.wake is not None:
+                lane.wake = None
+                destination.idle.remove(lane)
+        return bool(destination.jobs)
+
+    def _cannot_reach(
+        self, destination: Destination, outcome: Delayed | Failed
+    ) -> None:
+        """All that waits shares the fate: a dead host is not tried for each.
+
+        Unless other lanes serve it, or still try to: then it only bears no more
+        connections, and the last of them decides.
+        """
+        others = len(destination.lanes) - 1
+        if others:
+            destination.most = others
+            destination.most_until = self._clock.seconds() + _FORGET
+            return
+        jobs = list(destination.jobs)
+        destination.jobs.clear()
+        self._events.emit(
+            DESTINATION_DOWN,
+            destination=destination.route.key,
+            reason=outcome.diagnostic,
+            messages=len(jobs),
+        )
+        for job in jobs:
+            self._jobs.settle(job, [outcome] * len(job.recipients))
+
+    async def _attempt(
+        self, destination: Destination, hop: Hop, job: Job, *, reused: bool
+    ) -> None:
+        try:
+            outcomes = await self._courier.carry(
+                hop, job.spooled, job.recipients, reused=reused
+            )
+        except ConnectionBroke:
+            # Closed while idle: nothing was said, so nothing was tried.
+            self._put_back(destination, job)
+            return
+        except Exception as fault:  # noqa: BLE001
+            # One message that trips a bug must not hold up the others. It
+            # counts as an attempt, so that it is not tried without end.
+            self._events.failure(ATTEMPT_BROKE, fault, queue_id=job.spooled.queue_id)
+            hop.connection.abort()
+            outcomes = [_LOCAL_FAULT] * len(job.recipients)
+        tried, left = job.recipients[: len(outcomes)], job.recipients[len(outcomes) :]
+        if left:
+            # The host hung up between two transactions.
+            rest = Job(job.spooled, left)
+            self._jobs.begin(rest)
+            self._put_back(destination, rest)
+        self._jobs.settle(Job(job.spooled, tried), outcomes)
+
+    def _put_back(self, destination: Destination, job: Job) -> None:
+        if self._stopping:
+            self._jobs.give_back(job)
+        else:
+            destination.jobs.appendleft(job)
+
+    def _broke(self, failure: Any) -> None:  # noqa: ANN401
+        self._events.failure(ATTEMPT_BROKE, failure.value)
+
+    async def _pause(self, seconds: float) -> None:
+        waiting: Deferred[None] = Deferred()
+        self._clock.callLater(seconds, waiting.callback, None)
+        await waiting
