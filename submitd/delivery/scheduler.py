@@ -226,7 +226,8 @@ class DeliveryScheduler(Service):
             untold = [one for one in judged if self._must_be_told(spooled, one)]
             judged = [one for one in judged if one not in untold]
             left = tuple(one.recipient for one in untold)
-            await self._release(Job(spooled, left), now + _LATER)
+            if left:
+                await self._release(Job(spooled, left), now + _LATER)
         if not judged:
             return
         results = [one.result for one in judged]
