@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 
+from submitd.auth.directory import stripped
 from submitd.auth.files import TableFile
 from submitd.auth.submitter import (
     Anything,
@@ -36,11 +37,18 @@ class Template:
     """An address made of the login."""
 
     template: str
+    login_domains: frozenset[str] = frozenset()
+    """A login is the same with and without one of these."""
 
     async def grants(self, login: str, entry: "Entry | None") -> list[tuple[str, str]]:  # noqa: ARG002
         """As `Grants.grants`."""
-        # A login that is an address itself fills the place of the local part.
-        name = login.rpartition("@")[0] or login
+        name = stripped(login, self.login_domains)
+        local_part, at, domain = name.rpartition("@")
+        if at:
+            # Somebody of another domain is not the person of the same name here.
+            if not self.template.lower().endswith(f"@{domain.lower()}"):
+                return []
+            name = local_part
         return [(self.template.replace("{login}", name), self.template)]
 
 

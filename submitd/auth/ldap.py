@@ -33,6 +33,7 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapCl
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.ssl import optionsForClientTLS, platformTrust
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from submitd.auth.errors import AccountLocked, DirectoryRefusesUs, DirectoryUnavailable
@@ -241,7 +242,8 @@ class DirectoryServers:
                 await client.secured().addTimeout(self.time_out, self._reactor)
             if prepare is not None:
                 await prepare(client)
-        except _FAULTS:
+        except BaseException:
+            # Also where the log-in's own time was over meanwhile.
             client.transport.abortConnection()
             raise
         return client
@@ -300,7 +302,11 @@ class Directory:
         self._servers = servers
         self._bind_dn = bind_dn
         self._bind_password = bind_password
-        self._reader: Deferred[_Client] | None = None
+        self._reader: _Client | None = None
+        self._waiters: list[Deferred[_Client]] | None = None
+        """Who waits for the reader; None: nobody is connecting one."""
+
+        self._closed = False
         self._idle: list[_Client] = []
         self._turns = DeferredSemaphore(connections)
         self._waiting = 0
@@ -350,20 +356,31 @@ class Directory:
         raise AssertionError("two attempts return or raise")
 
     async def _shared(self) -> _Client:
-        if self._reader is not None and self._reader.called:
-            client = await _peek(self._reader)
-            if client.connected:
-                return client
-            self._reader = None
-        if self._reader is not None:
+        if self._reader is not None and self._reader.connected:
+            return self._reader
+        mine: Deferred[_Client] = Deferred()
+        if self._waiters is not None:
             # Somebody is connecting: all wait for the one connection.
-            return await _peek(self._reader)
-        self._reader = opening = Deferred.fromCoroutine(self._open_reader())
-        try:
-            return await _peek(opening)
-        except DirectoryUnavailable:
-            self._reader = None
-            raise
+            self._waiters.append(mine)
+        else:
+            self._waiters = [mine]
+            Deferred.fromCoroutine(self._open_reader()).addBoth(self._opened)
+        return await mine
+
+    def _opened(self, result: _Client | Failure) -> None:
+        """All who wait hear it; who gave up waiting is in nobody's way."""
+        waiters, self._waiters = self._waiters or (), None
+        if not isinstance(result, Failure):
+            self._reader = result
+            if self._closed:
+                self._drop(result)
+        for waiting in waiters:
+            if waiting.called:
+                continue
+            if isinstance(result, Failure):
+                waiting.errback(result)
+            else:
+                waiting.callback(result)
 
     async def _open_reader(self) -> _Client:
         return await self._servers.connect(
@@ -381,7 +398,8 @@ class Directory:
             ) from problem
 
     def _drop(self, client: _Client) -> None:
-        self._reader = None
+        if self._reader is client:
+            self._reader = None
         client.connected = 0
         if client.transport is not None:
             client.transport.abortConnection()
@@ -410,9 +428,11 @@ class Directory:
 
     async def _bind(self, dn: str, password: str) -> bool:
         for attempt in (1, 2):
-            idle = [one for one in self._idle if one.connected]
-            client = idle.pop() if idle else await self._servers.connect()
-            self._idle = idle
+            self._idle = [one for one in self._idle if one.connected]
+            if self._idle:
+                client = self._idle.pop()
+            else:
+                client = await self._servers.connect()
             try:
                 await client.bind(dn, password.encode()).addTimeout(
                     self._servers.time_out, self._reactor
@@ -431,6 +451,10 @@ class Directory:
                 if attempt == 2:
                     raise DirectoryUnavailable(_words(problem)) from problem
                 continue
+            except BaseException:
+                # The log-in's own time is over: nobody hears the answer.
+                client.transport.abortConnection()
+                raise
             self._idle.append(client)
             return True
         raise AssertionError("two attempts return or raise")
@@ -440,26 +464,9 @@ class Directory:
         for client in self._idle:
             client.transport.abortConnection()
         self._idle = []
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.addCallbacks(
-                lambda client: client.transport.abortConnection(), lambda _: None
-            )
-
-
-async def _peek(shared: Deferred[T]) -> T:
-    """Wait for a Deferred that others wait for too."""
-    mine: Deferred[T] = Deferred()
-
-    def pass_on(result: T) -> T:
-        mine.callback(result)
-        return result
-
-    def pass_on_failure(failure: Any) -> None:  # noqa: ANN401
-        mine.errback(failure)
-
-    shared.addCallbacks(pass_on, pass_on_failure)
-    return await mine
+        self._closed = True
+        if self._reader is not None:
+            self._drop(self._reader)
 
 
 def _entry(found: Any) -> Entry:  # noqa: ANN401

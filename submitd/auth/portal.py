@@ -20,9 +20,12 @@ from submitd.auth.directory import People, stripped
 from submitd.auth.errors import AccountLocked, DirectoryUnavailable, TooManyFailures
 from submitd.auth.submitter import ISubmitter, Permission, Submitter
 from submitd.auth.throttle import LoginCounts, fingerprint
+from submitd.mail.network import counted_as
 from submitd.observe.events import ACCOUNT_LOCKED, Events
 
 _MOST_CACHED: Final = 20_000
+_STEP: Final = 0.5
+"""Seconds: every refusal comes at a multiple of this."""
 
 
 @implementer(IRealm)
@@ -103,7 +106,9 @@ class LoginPortal:
         self._time_out = time_out.total_seconds()
         self._events = events
         self._secret = secret
-        self._cache: OrderedDict[str, tuple[float, Submitter | None]] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[float, Submitter]] = OrderedDict()
+        self._refused: OrderedDict[str, float] = OrderedDict()
+        """Until when a password is refused without asking."""
 
     async def login(
         self, authcid: str, authzid: str, password: str, client: str
@@ -115,28 +120,49 @@ class LoginPortal:
             TooManyFailures: put off; nobody was asked (454).
             DirectoryUnavailable: cannot tell (454).
         """
+        began = self._clock.seconds()
         account = stripped(authcid, self._domains).casefold()
         mark = fingerprint(self._secret, authcid, password)
-        known = self._cached(mark)
-        if isinstance(known, Submitter):
+        # Remembered for the client that proved it: to others, who may be guessing,
+        # it would tell a right password whatever their standing.
+        proved = f"{counted_as(client)} {mark}"
+        if (known := self._cached(proved)) is not None:
             return self._acting_as(known, authzid)
         delay, refused = await _settled(self._counts.standing(client, account))
         if refused:
+            await self._pause(delay)
             raise TooManyFailures(account)
         try:
-            if known is False:
-                raise UnauthorizedLogin("refused a moment ago")
-            submitter = await self._ask(authcid, password)
+            submitter = await self._ask_unless_refused(mark, authcid, password)
         except UnauthorizedLogin as refusal:
             if isinstance(refusal, AccountLocked):
                 self._events.emit(ACCOUNT_LOCKED, login=account, reason=str(refusal))
-            self._store(mark, None, self._keep_failures)
             delay, _ = await _settled(self._counts.failed(client, account, mark))
-            await self._pause(delay)
+            # How long a directory takes to say no tells whether it knows the name.
+            taken = self._clock.seconds() - began
+            await self._pause(_STEP - taken % _STEP + delay)
             raise
-        self._store(mark, submitter, self._keep)
+        self._store(proved, submitter, self._keep)
         self._counts.succeeded(client, account)
         return self._acting_as(submitter, authzid)
+
+    async def _ask_unless_refused(
+        self, mark: str, authcid: str, password: str
+    ) -> Submitter:
+        """Raises as `login`."""
+        if mark in self._refused:
+            until = self._refused[mark]
+            if self._clock.seconds() < until:
+                raise UnauthorizedLogin("refused a moment ago")
+            del self._refused[mark]
+        try:
+            return await self._ask(authcid, password)
+        except UnauthorizedLogin:
+            if self._keep_failures > 0:
+                self._refused[mark] = self._clock.seconds() + self._keep_failures
+                while len(self._refused) > _MOST_CACHED:
+                    self._refused.popitem(last=False)
+            raise
 
     async def trusted(self, login: str) -> Submitter:
         """Who a trusted listener's submissions count as (cached).
@@ -145,7 +171,7 @@ class LoginPortal:
             DirectoryUnavailable: cannot tell.
         """
         key = f"trusted {login}"
-        if isinstance(known := self._cached(key), Submitter):
+        if (known := self._cached(key)) is not None:
             return known
         submitter = await self._realm.submitter(login)
         self._store(key, submitter, self._keep)
@@ -188,8 +214,7 @@ class LoginPortal:
             raise UnauthorizedLogin("may not act as another")
         return submitter
 
-    def _cached(self, key: str) -> Submitter | bool | None:
-        """The submitter; False: refused lately; None: not known."""
+    def _cached(self, key: str) -> Submitter | None:
         found = self._cache.get(key)
         if found is None:
             return None
@@ -197,9 +222,9 @@ class LoginPortal:
         if until <= self._clock.seconds():
             del self._cache[key]
             return None
-        return submitter or False
+        return submitter
 
-    def _store(self, key: str, submitter: Submitter | None, keep: float) -> None:
+    def _store(self, key: str, submitter: Submitter, keep: float) -> None:
         if keep > 0:
             self._cache[key] = self._clock.seconds() + keep, submitter
             self._cache.move_to_end(key)

@@ -97,7 +97,7 @@ def build_login(
         [
             Rule(
                 name=name,
-                kind=_kind(reactor, section, directory, events),
+                kind=_kind(reactor, section, domains, directory, events),
                 logins=frozenset(one.lower() for one in section.logins),
             )
             for name, section in config.senders.rule.items()
@@ -176,11 +176,12 @@ def _people(config: Config, directory: "Directory") -> People:
 def _kind(
     reactor: Any,  # noqa: ANN401
     section: RuleSection,
+    login_domains: frozenset[str],
     directory: "Directory | None",
     events: Events,
 ) -> Grants:
     if section.template:
-        return Template(section.template)
+        return Template(section.template, login_domains)
     if section.attributes:
         return Attributes(section.attributes)
     if section.base:

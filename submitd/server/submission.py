@@ -10,6 +10,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IHandshakeListener,
+    IPushProducer,
     IReactorTime,
     ITLSTransport,
 )
@@ -84,7 +85,7 @@ class TimeLimits:
     session: float | None = None
 
 
-@implementer(IHandshakeListener)
+@implementer(IHandshakeListener, IPushProducer)
 class SubmissionProtocol(Connection):
     """Moves bytes between a transport and a session, and keeps time."""
 
@@ -105,7 +106,12 @@ class SubmissionProtocol(Connection):
         self._trusted = trusted
         self._session, self._desk = factory.make(session_id, client)
         self._busy = True  # until admitted
-        self._paused = False
+        self._unread = False
+        """More has come than is looked at while a question is open."""
+
+        self._choked = False
+        """The client does not read what it is told."""
+
         self._counted = False
         self._lost = False
         self._handshaking = False
@@ -120,6 +126,7 @@ class SubmissionProtocol(Connection):
         self._opened_at = self._active_at = factory.clock.seconds()
         self._transaction_at: float | None = None
         self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
         factory.add(self)
         factory.events.emit(
             SESSION_OPENED, session=self._id, client=self._client, at=factory.name
@@ -142,11 +149,27 @@ class SubmissionProtocol(Connection):
         session.receive_data(data)
         if not self._busy:
             self._pump()
-        elif not self._paused and session.unread > _MOST_UNREAD:
+        elif not self._unread and session.unread > _MOST_UNREAD:
             # A client that does not wait for its answers must fill its own
             # socket, not our memory.
-            self._paused = True
+            self._unread = True
             self.transport.pauseProducing()
+
+    def pauseProducing(self) -> None:
+        """Nothing more is read from who does not read: see above."""
+        self._choked = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The client has read."""
+        self._choked = False
+        self._active_at = self.factory.clock.seconds()
+        self._read_on()
+        if not self._busy:
+            self._pump()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; `connectionLost` says so."""
 
     def handshakeCompleted(self) -> None:
         self._handshaking = False
@@ -234,7 +257,13 @@ class SubmissionProtocol(Connection):
         """Answer each complete command in the buffer, one after another."""
         session = self._session
         try:
-            while (event := session.next_event()) is not None:
+            while not self._choked or session.is_closing:
+                event = session.next_event()
+                if event is None:
+                    if not session.is_full:
+                        break
+                    self._flush()
+                    continue
                 if type(event) is TlsWanted:
                     # 220 must leave in clear text, before the handshake.
                     self._flush()
@@ -264,11 +293,14 @@ class SubmissionProtocol(Connection):
         self._busy = False
         # The client's clock starts when it can do something again.
         self._active_at = self.factory.clock.seconds()
-        if self._paused:
-            self._paused = False
-            if not self._lost:
-                self.transport.resumeProducing()
+        if self._unread:
+            self._unread = False
+            self._read_on()
         self._pump()
+
+    def _read_on(self) -> None:
+        if not (self._unread or self._choked or self._lost):
+            self.transport.resumeProducing()
 
     def _settle(self) -> None:
         """Nothing to do until more bytes come: all replies leave in one write."""
@@ -293,6 +325,8 @@ class SubmissionProtocol(Connection):
         if self._hung_up:
             return
         self._hung_up = True
+        # TLS closes when there is nobody left who could have more to say.
+        self.transport.unregisterProducer()
         self.transport.loseConnection()
         if self._timer is not None:
             self._timer.cancel()

@@ -26,6 +26,10 @@ _YES: Final[Mapping[type[Event], int]] = {
 """The questions, and the positive answer to each. Other events are news."""
 
 
+_MOST_SAID: Final = 64 * 1024
+"""Octets of replies: a command of eight may have an answer of three hundred."""
+
+
 class ProtocolMisuse(Exception):
     """A session was used out of order: a bug of ours, never the client's."""
 
@@ -47,6 +51,7 @@ class Conversation(ABC):
         self.is_closing = False
         self._arrived = InputBuffer()
         self._said: list[bytes] = []
+        self._said_size = 0
         self._question: Event | None = None
         self._events: deque[Event] = deque()
 
@@ -62,11 +67,16 @@ class Conversation(ABC):
         """Octets received and not yet looked at."""
         return len(self._arrived)
 
+    @property
+    def is_full(self) -> bool:
+        """So much is to be sent that nothing more is read before it was taken."""
+        return self._said_size >= _MOST_SAID
+
     def next_event(self) -> Event | None:
         """The next thing that needs the outside world's answer.
 
-        None means: send what `data_to_send` gives, then wait for more bytes,
-        or close where `is_closing` says so.
+        None means: send what `data_to_send` gives; then, where it was full,
+        ask again, else wait for more bytes, or close where `is_closing` says so.
 
         Raises:
             ProtocolMisuse: the last event was not answered yet.
@@ -79,7 +89,7 @@ class Conversation(ABC):
             if self._events:
                 self._question = self._events.popleft()
                 return self._question
-            if self.is_closing or not self._read():
+            if self.is_closing or self.is_full or not self._read():
                 return None
 
     def answer(self, verdict: Reply | None) -> None:
@@ -109,6 +119,7 @@ class Conversation(ABC):
         """All replies since the last call."""
         octets = b"".join(self._said)
         self._said.clear()
+        self._said_size = 0
         return octets
 
     def interrupt(self, verdict: Reply) -> None:
@@ -134,6 +145,7 @@ class Conversation(ABC):
         if not (self.smtputf8 or octets.isascii()):
             octets = verdict.in_ascii.encode()
         self._said.append(octets)
+        self._said_size += len(octets)
 
     def _close(self, verdict: Reply) -> None:
         self._say(verdict)

@@ -27,6 +27,10 @@ from submitd.smtp.reception import ChunkReception, Content, DataReception, Recep
 from submitd.smtp.reply import Reply
 from submitd.smtp.transaction import Transaction
 
+_SMALL_TALK: Final = frozenset((b"EHLO", b"HELO", b"RSET", b"NOOP", b"HELP", b"VRFY"))
+_MOST_SMALL_TALK: Final = 1000
+"""Commands that are no fault and bring no mail, between two accepted messages."""
+
 _AUTH_LINE: Final = 12288
 """Octets that a line of a log-in may have (RFC 4954 section 4)."""
 
@@ -127,6 +131,7 @@ class ServerSession(Conversation):
         self._transaction: Transaction | None = None
         self._reception: Reception | None = None
         self._faults = 0
+        self._small_talk = 0
         self._failed_log_ins = 0
         # What was pipelined behind a refused MAIL or BDAT is in error only
         # because of that one, and is not held against the client.
@@ -240,8 +245,14 @@ class ServerSession(Conversation):
         obey = self._COMMANDS.get(verb)
         if obey is None:
             self._object(reply.BAD_COMMAND)
+        elif verb in _SMALL_TALK and self._has_talked_enough():
+            self._close(reply.TOO_MANY_ERRORS)
         else:
             obey(self, argument)
+
+    def _has_talked_enough(self) -> bool:
+        self._small_talk += 1
+        return self._small_talk > _MOST_SMALL_TALK
 
     # Hello and small talk
 
@@ -586,6 +597,7 @@ class ServerSession(Conversation):
         if verdict.is_positive:
             self._transaction = None
             self._faults = 0
+            self._small_talk = 0
         else:
             self._fail()
 

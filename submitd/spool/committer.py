@@ -284,6 +284,7 @@ class _LogKeeper:
             with lock.held():
                 # A script, because one step of it frees one page.
                 connection.executescript(f"PRAGMA incremental_vacuum({_FREE_PAGES})")
-        if size > _LOG_LARGE:
+        if size > _LOG_LARGE or self._reserve.room() <= 0:
+            # Given back to the disk, and not only begun anew.
             with lock.held():
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -5,6 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from submitd.spool.sqlite import DATABASE
+
 _NAME: Final = "reserve"
 _LEAST_STEP: Final = 1024 * 1024
 _OVERHEAD: Final = 3
@@ -18,15 +20,20 @@ class Reserve:
         """``size``: in octets; 0: none is kept."""
         self._folder = folder
         self._path = folder / _NAME
+        self._log = folder / f"{DATABASE}-wal"
         self._size = size
 
     def room(self) -> int:
         """Octets of content that the disk takes beside the reserve. Blocks.
 
+        What stands in the write-ahead log will be in the database, too: a log
+        that finds no room there could never be emptied.
+
         Raises:
             OSError: the disk does not tell.
         """
-        return (_free(self._folder) - self._missing()) // _OVERHEAD
+        spoken_for = self._missing() + _size(self._log)
+        return (_free(self._folder) - spoken_for) // _OVERHEAD
 
     def fill(self) -> None:
         """Take what is missing where the disk has twice as much. Blocks.
@@ -54,6 +61,10 @@ class Reserve:
         except FileNotFoundError:
             held = 0
         return max(0, self._size - held)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _free(folder: Path) -> int:

@@ -73,9 +73,18 @@ def test_a_template_is_filled_with_the_login() -> None:
     assert awaited(kind.grants("alice", None)) == [
         ("alice@example.org", "{login}@example.org")
     ]
-    assert awaited(kind.grants("alice@other.example", None)) == [
+    assert awaited(kind.grants("alice@EXAMPLE.org", None)) == [
         ("alice@example.org", "{login}@example.org")
     ]
+    ours = Template("{login}@example.org", frozenset({"example.net"}))
+    assert awaited(ours.grants("alice@example.net", None)) == [
+        ("alice@example.org", "{login}@example.org")
+    ]
+
+
+@pytest.mark.parametrize("login", ["ceo@customer.net", "ceo@sub.example.org", "ceo@"])
+def test_somebody_of_another_domain_is_not_the_person_of_that_name(login: str) -> None:
+    assert awaited(Template("{login}@example.org").grants(login, None)) == []
 
 
 def test_a_login_that_makes_no_address_is_granted_none() -> None:

@@ -8,6 +8,7 @@ import pytest
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from submitd.auth.addresses import AddressRules, Attributes, Rule, Template
 from submitd.auth.checkers import Proves, StackedChecker
@@ -99,7 +100,16 @@ class Site:
     def log_in(
         self, password: str, login: str = "alice", authzid: str = ""
     ) -> Submitter:
-        return awaited(self.begin(password, login, authzid))
+        outcome: list[Submitter | Failure] = []
+        self.begin(password, login, authzid).addBoth(outcome.append)
+        for _ in range(20):
+            if not outcome:
+                self.clock.advance(0.5)
+        (result,) = outcome
+        if isinstance(result, Failure):
+            result.raiseException()
+        assert isinstance(result, Submitter)
+        return result
 
 
 def test_the_right_password_gives_a_submitter_with_what_is_theirs() -> None:
@@ -153,10 +163,60 @@ def test_the_answer_to_a_second_wrong_password_waits() -> None:
     failures: list[object] = []
     second = site.begin("wrong 1")
     second.addErrback(lambda reason: failures.append(reason.type))
-    site.clock.advance(0.9)
+    site.clock.advance(1.4)
     assert not failures
     site.clock.advance(0.2)
     assert failures == [UnauthorizedLogin]
+
+
+@pytest.mark.parametrize("taken", [0.0, 0.01, 0.3, 0.49, 0.6])
+def test_how_long_the_source_took_does_not_show_in_a_refusal(taken: float) -> None:
+    """A directory hashes a password only where it knows the name."""
+    site = Site()
+    site.source.waits = Deferred()
+    answered: list[float] = []
+    site.begin("wrong").addErrback(lambda _: answered.append(site.clock.seconds()))
+    site.clock.advance(taken)
+    site.source.waits.callback(None)
+    assert answered == []
+    for _ in range(200):
+        site.clock.advance(0.01)
+    assert answered[0] == pytest.approx(0.5 if taken < 0.5 else 1.0, abs=0.02)
+
+
+def test_a_remembered_log_in_helps_nobody_who_guesses_elsewhere() -> None:
+    """Who is put off must not learn that a guess was right."""
+    site = Site()
+    site.log_in("wonderland")
+    for number in range(4):
+        guess = site.portal.login("alice", "", f"wrong {number}", "198.51.100.9")
+        Deferred.fromCoroutine(guess).addErrback(lambda _: None)
+        site.clock.advance(10)
+    right: list[object] = []
+    guess = site.portal.login("alice", "", "wonderland", "198.51.100.9")
+    Deferred.fromCoroutine(guess).addErrback(lambda reason: right.append(reason.type))
+    assert right == []
+    site.clock.advance(10)
+    assert right == [TooManyFailures]
+    # She herself is not shut out where she was already.
+    assert site.log_in("wonderland").login == "Alice"
+
+
+def test_a_remembered_refusal_ends_though_the_client_asks_again_and_again() -> None:
+    """A telephone retries every few seconds; an administrator unlocks meanwhile."""
+    site = Site()
+    with pytest.raises(UnauthorizedLogin):
+        site.log_in("new")
+    site.source.password = "new"
+    for _ in range(3):
+        site.clock.advance(3)
+        try:
+            site.log_in("new")
+        except UnauthorizedLogin:
+            continue
+        break
+    else:
+        raise AssertionError("still refused")
 
 
 def test_who_guessed_too_often_is_put_off_before_anybody_is_asked() -> None:
