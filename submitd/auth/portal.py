@@ -24,6 +24,9 @@ from submitd.mail.network import counted_as
 from submitd.observe.events import ACCOUNT_LOCKED, Events
 
 _MOST_CACHED: Final = 20_000
+_LONGEST: Final = 320
+"""Characters of a user name: an address has 64 and 255 at most, and an @."""
+
 _STEP: Final = 0.5
 """Seconds: every refusal comes at a multiple of this."""
 
@@ -121,13 +124,13 @@ class LoginPortal:
             DirectoryUnavailable: cannot tell (454).
         """
         began = self._clock.seconds()
-        account = stripped(authcid, self._domains).casefold()
+        account = stripped(authcid, self._domains).casefold()[:_LONGEST]
         mark = fingerprint(self._secret, authcid, password)
         # Remembered for the client that proved it: to others, who may be guessing,
         # it would tell a right password whatever their standing.
         proved = f"{counted_as(client)} {mark}"
         if (known := self._cached(proved)) is not None:
-            return self._acting_as(known, authzid)
+            return self._acting_as(known, authcid, authzid)
         delay, refused = await _settled(self._counts.standing(client, account))
         if refused:
             await self._pause(delay)
@@ -144,12 +147,14 @@ class LoginPortal:
             raise
         self._store(proved, submitter, self._keep)
         self._counts.succeeded(client, account)
-        return self._acting_as(submitter, authzid)
+        return self._acting_as(submitter, authcid, authzid)
 
     async def _ask_unless_refused(
         self, mark: str, authcid: str, password: str
     ) -> Submitter:
         """Raises as `login`."""
+        if len(authcid) > _LONGEST:
+            raise UnauthorizedLogin("nobody has such a long name")
         if mark in self._refused:
             until = self._refused[mark]
             if self._clock.seconds() < until:
@@ -207,10 +212,11 @@ class LoginPortal:
         assert isinstance(submitter, Submitter)  # noqa: S101
         return submitter
 
-    def _acting_as(self, submitter: Submitter, authzid: str) -> Submitter:
+    def _acting_as(self, submitter: Submitter, authcid: str, authzid: str) -> Submitter:
         """Nobody acts as another (RFC 4616 section 2)."""
         wanted = stripped(authzid, self._domains).casefold()
-        if authzid and wanted != submitter.login.casefold():
+        same = stripped(authcid, self._domains), submitter.login
+        if authzid and wanted not in [one.casefold() for one in same]:
             raise UnauthorizedLogin("may not act as another")
         return submitter
 

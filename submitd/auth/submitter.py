@@ -96,10 +96,14 @@ class Submitter:
                 return permission
         return None
 
-    @property
-    def primary(self) -> Mailbox | None:
-        """The mailbox to suggest or to write in: the first that is granted exactly."""
+    def primary(self, *, utf8: bool) -> Mailbox | None:
+        """The mailbox to write in: the first that is granted exactly.
+
+        ``utf8``: it may be other than ASCII.
+        """
         for permission in self.permissions:
             if isinstance(permission.grant, Exactly | WithSubaddresses):
-                return permission.grant.mailbox
+                mailbox = permission.grant.mailbox
+                if utf8 or mailbox.is_ascii:
+                    return mailbox
         return None

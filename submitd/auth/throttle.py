@@ -47,7 +47,7 @@ class LoginCounts(Protocol):
         """
 
     def succeeded(self, address: str, account: str) -> None:
-        """A right password: the account's failures from this address are forgiven."""
+        """A right password: whoever guesses elsewhere does not shut this one out."""
 
 
 @define
@@ -64,12 +64,15 @@ class LocalLoginCounts:
         self._clock = clock
         self.limits = limits
         self._by_key: OrderedDict[str, _Failures] = OrderedDict()
+        self._proved: OrderedDict[tuple[str, str], None] = OrderedDict()
+        """Clients and the accounts that they have logged in to."""
 
     def standing(self, address: str, account: str) -> tuple[float, bool]:
         """As `LoginCounts.standing`."""
         limits = self.limits
         by_address = self._count(f"a {counted_as(address)}")
-        by_account = self._count(f"u {account}")
+        is_known = (counted_as(address), account) in self._proved
+        by_account = 0 if is_known else self._count(f"u {account}")
         refused = (
             limits.per_address is not None and by_address >= limits.per_address
         ) or (limits.per_account is not None and by_account >= limits.per_account)
@@ -87,9 +90,13 @@ class LocalLoginCounts:
             self._add(key, fingerprint)
         return self.standing(address, account)
 
-    def succeeded(self, address: str, account: str) -> None:  # noqa: ARG002
+    def succeeded(self, address: str, account: str) -> None:
         """As `LoginCounts.succeeded`."""
-        self._by_key.pop(f"u {account}", None)
+        pair = counted_as(address), account
+        self._proved[pair] = None
+        self._proved.move_to_end(pair)
+        while len(self._proved) > _MOST_KEYS:
+            self._proved.popitem(last=False)
 
     def _count(self, key: str) -> int:
         found = self._by_key.get(key)

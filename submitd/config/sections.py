@@ -212,6 +212,9 @@ class LimitsSection:
     transaction: timedelta | None = setting(
         or_off(span(1)), "Time from MAIL to the end of the content.", default="30m"
     )
+    log_in: timedelta | None = setting(
+        or_off(span(1)), "Time from the start to a log-in.", default="10m"
+    )
     session: timedelta | None = setting(
         or_off(span(1)), "Time of a whole session.", default="off"
     )

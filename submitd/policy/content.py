@@ -5,11 +5,15 @@ address, another takes for a comment. So the reading here is strict: one
 field, mailboxes only, no obsolete syntax, and what cannot be read is refused.
 """
 
+import base64
+import quopri
+import re
 from typing import Final
+from unicodedata import category
 
 from attrs import frozen
 
-from submitd.auth.submitter import Submitter
+from submitd.auth.submitter import Exactly, Submitter
 from submitd.mail.address import BadAddress, Mailbox, parse_mailbox
 from submitd.mail.message import HeaderSection
 from submitd.mail.status import EnhancedCode
@@ -19,6 +23,8 @@ from submitd.smtp.reply import Reply
 CONTENT_OK: Final = Reply(250, EnhancedCode(2, 6, 0), "Content accepted")
 _MALFORMED: Final = EnhancedCode(5, 6, 0)
 _SPECIALS: Final = frozenset('()<>[]:;@\\,."')
+_MISLEADING: Final = frozenset('<>@,;:"()\\ ')
+_ENCODED_WORD: Final = re.compile(r"=\?([^?\s]*)\?([bBqQ])\?([^?]*)\?=")
 MOST_AUTHORS: Final = 50
 
 
@@ -28,15 +34,17 @@ class UnreadableAddresses(ValueError):
 
 @frozen
 class Authors:
-    """The mailboxes that From names, and Sender's where there is one."""
+    """The mailboxes that From names, Sender's, and who is said to have resent it."""
 
     authors: tuple[Mailbox, ...]
     sender: Mailbox | None
+    resenders: tuple[Mailbox, ...] = ()
 
     @property
     def all(self) -> tuple[Mailbox, ...]:
         """Every mailbox that the message speaks for."""
-        return (*self.authors, self.sender) if self.sender else self.authors
+        sender = (self.sender,) if self.sender else ()
+        return (*self.authors, *sender, *self.resenders)
 
 
 def read_authors(section: HeaderSection, *, smtputf8: bool) -> Authors | Reply:
@@ -51,23 +59,41 @@ def read_authors(section: HeaderSection, *, smtputf8: bool) -> Authors | Reply:
         authors = read_mailboxes(from_fields[0].value, smtputf8=smtputf8)
     except UnreadableAddresses as problem:
         return _refusal(f"The From field cannot be read: {problem}.")
+    resenders: list[Mailbox] = []
+    for name in ("Resent-From", "Resent-Sender"):
+        for one in section.get_all(name.lower()):
+            try:
+                resenders += read_mailboxes(one.value, smtputf8=smtputf8)
+            except UnreadableAddresses as problem:
+                return _refusal(f"A {name} field cannot be read: {problem}.")
     if not sender_fields:
-        return Authors(authors, None)
+        return Authors(authors, None, tuple(resenders))
     try:
         (sender,) = read_mailboxes(sender_fields[0].value, smtputf8=smtputf8)
     except UnreadableAddresses as problem:
         return _refusal(f"The Sender field cannot be read: {problem}.")
     except ValueError:
         return _refusal("The Sender field must name exactly one mailbox.")
-    return Authors(authors, sender)
+    return Authors(authors, sender, tuple(resenders))
 
 
 def check_content(who: Submitter, authors: Authors, *, utf8: bool = False) -> Reply:
     """Every mailbox in From, and the Sender's, must be the submitter's."""
     for mailbox in authors.all:
-        if who.permission_for(mailbox) is None:
+        permission = who.permission_for(mailbox)
+        if permission is None:
             return not_theirs(550, who, mailbox, utf8=utf8)
+        if _is_misleading(mailbox) and not isinstance(permission.grant, Exactly):
+            return _refusal(
+                "The local part of an author's address looks like another address."
+            )
     return CONTENT_OK
+
+
+def _is_misleading(mailbox: Mailbox) -> bool:
+    """Some mail programs would show a part of it as the address."""
+    name = mailbox.local_part
+    return "=?" in name or not _MISLEADING.isdisjoint(name)
 
 
 def _refusal(sentence: str) -> Reply:
@@ -91,10 +117,25 @@ def read_mailboxes(value: bytes, *, smtputf8: bool) -> tuple[Mailbox, ...]:
         ) from None
     if not text.replace("\t", " ").isprintable():
         raise UnreadableAddresses("it holds control or invisible characters")
-    mailboxes = _List(text).read()
-    if len(mailboxes) > MOST_AUTHORS:
-        raise UnreadableAddresses("it names too many mailboxes")
-    return mailboxes
+    _check_encoded_words(text)
+    return _List(text).read()
+
+
+def _check_encoded_words(text: str) -> None:
+    """Refuse what decodes to control characters: a reader that stops at a NUL
+    shows only what stands before it, as though it were the address.
+    """
+    for charset, how, encoded in _ENCODED_WORD.findall(text):
+        try:
+            if how in "bB":
+                octets = base64.b64decode(encoded + "==")
+            else:
+                octets = quopri.decodestring(encoded, header=True)
+            decoded = octets.decode(charset.partition("*")[0], "replace")
+        except (ValueError, LookupError):
+            raise UnreadableAddresses("it holds a malformed encoded word") from None
+        if any(category(one) in ("Cc", "Cf") for one in decoded):
+            raise UnreadableAddresses("an encoded word hides control characters")
 
 
 class _List:
@@ -107,6 +148,8 @@ class _List:
     def read(self) -> tuple[Mailbox, ...]:
         mailboxes = [self._mailbox()]
         while self._peek() == ",":
+            if len(mailboxes) >= MOST_AUTHORS:
+                raise UnreadableAddresses("it names too many mailboxes")
             self._at += 1
             mailboxes.append(self._mailbox())
         if self._peek():

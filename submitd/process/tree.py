@@ -393,6 +393,7 @@ class WorkerTree:
                 idle=_seconds(limits.idle),
                 transaction=_seconds(limits.transaction),
                 session=_seconds(limits.session),
+                log_in=_seconds(limits.log_in),
             ),
             events=self._events,
             metrics=self.metrics,

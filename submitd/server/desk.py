@@ -44,6 +44,9 @@ from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession
 from submitd.spool.store import Spool, Spooled, SpoolFull, SpoolUnavailable
 
+_MOST_OF_A_NAME: Final = 320
+"""Characters of what a client calls itself, in the log."""
+
 LOGGED_IN: Final = Reply(235, EnhancedCode(2, 7, 0), "Welcome")
 LOGIN_REFUSED: Final = Reply(
     535, EnhancedCode(5, 7, 8), "User name or password not accepted"
@@ -154,6 +157,7 @@ class Desk:
 
     async def _log_in(self, offered: PasswordOffered) -> Reply:
         services = self._services
+        name = offered.authcid[:_MOST_OF_A_NAME]
         facts = {
             "session": self._id,
             "client": self._client,
@@ -165,18 +169,16 @@ class Desk:
             )
         except TooManyFailures:
             services.metrics.logins.labels("braked").inc()
-            services.events.emit(LOGIN_BRAKED, login=offered.authcid, **facts)
+            services.events.emit(LOGIN_BRAKED, login=name, **facts)
             return BRAKED
         except UnauthorizedLogin as refusal:
             services.metrics.logins.labels("refused").inc()
-            services.events.emit(
-                LOGIN_FAILED, login=offered.authcid, reason=str(refusal), **facts
-            )
+            services.events.emit(LOGIN_FAILED, login=name, reason=str(refusal), **facts)
             return LOGIN_REFUSED
         except DirectoryUnavailable as problem:
             services.metrics.logins.labels("unavailable").inc()
             services.events.emit(
-                LOGIN_UNAVAILABLE, login=offered.authcid, reason=str(problem), **facts
+                LOGIN_UNAVAILABLE, login=name, reason=str(problem), **facts
             )
             return CANNOT_TELL
         self._who = who
@@ -210,9 +212,9 @@ class Desk:
         if (
             not verdict.is_positive
             and self._services.content.rewrite_foreign_from
-            and who.primary is not None
+            and (own := who.primary(utf8=offered.smtputf8)) is not None
         ):
-            reverse_path, verdict = who.primary, SENDER_OK
+            reverse_path, verdict = own, SENDER_OK
         if verdict.is_positive:
             self._reverse_path = reverse_path
         else:

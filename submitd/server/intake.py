@@ -188,9 +188,11 @@ class ContentIntake:
         verdict = check_content(self._who, authors, utf8=utf8)
         if verdict.is_positive:
             return section, authors
-        own = self._who.primary
+        own = self._who.primary(utf8=utf8)
         if not self._rules.rewrite_foreign_from or own is None:
             return verdict
+        if not all(map(self._who.permission_for, authors.resenders)):
+            return verdict  # only From is written anew
         self._events.emit(
             FROM_REWRITTEN,
             session=self._session,

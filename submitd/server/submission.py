@@ -58,6 +58,9 @@ _CUT_OFF: Final = 10.0
 """Seconds from our last words to the end of the connection, whatever it does."""
 
 
+_MOST_TURNED_AWAY: Final = 200
+
+
 class AnswersEvents(Protocol):
     """What a connection needs of its desk."""
 
@@ -83,6 +86,8 @@ class TimeLimits:
     """From MAIL to the reply after the content."""
 
     session: float | None = None
+    log_in: float | None = 600.0
+    """From the first octet to a log-in: who never does holds another's place."""
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -107,12 +112,13 @@ class SubmissionProtocol(Connection):
         self._session, self._desk = factory.make(session_id, client)
         self._busy = True  # until admitted
         self._unread = False
-        """More has come than is looked at while a question is open."""
+        """More has come than is kept: reading pauses."""
 
         self._choked = False
         """The client does not read what it is told."""
 
         self._counted = False
+        self._turned_away = False
         self._lost = False
         self._handshaking = False
         self._end = "lost"
@@ -125,6 +131,7 @@ class SubmissionProtocol(Connection):
         factory = self.factory
         self._opened_at = self._active_at = factory.clock.seconds()
         self._transaction_at: float | None = None
+        self._transactions = 0
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         factory.add(self)
@@ -147,7 +154,7 @@ class SubmissionProtocol(Connection):
         self._active_at = self.factory.clock.seconds()
         session = self._session
         session.receive_data(data)
-        if not self._busy:
+        if not (self._busy or self._choked):
             self._pump()
         elif not self._unread and session.unread > _MOST_UNREAD:
             # A client that does not wait for its answers must fill its own
@@ -156,17 +163,19 @@ class SubmissionProtocol(Connection):
             self.transport.pauseProducing()
 
     def pauseProducing(self) -> None:
-        """Nothing more is read from who does not read: see above."""
+        """Enough is to be sent: no further command is answered.
+
+        Octets are still taken, up to a bound: TLS may need some to send any.
+        """
         self._choked = True
-        self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """The client has read."""
         self._choked = False
         self._active_at = self.factory.clock.seconds()
-        self._read_on()
         if not self._busy:
             self._pump()
+            self._read_on()
 
     def stopProducing(self) -> None:
         """The connection is gone; `connectionLost` says so."""
@@ -201,6 +210,8 @@ class SubmissionProtocol(Connection):
         self._session.connection_lost()
         if self._counted:
             factory.counts.closed(self._client)
+        if self._turned_away:
+            factory.turning_away -= 1
         factory.metrics.sessions.labels(self._end).inc()
         factory.events.emit(
             SESSION_CLOSED, session=self._id, client=self._client, end=self._end
@@ -243,6 +254,12 @@ class SubmissionProtocol(Connection):
             SESSION_REFUSED, session=self._id, client=self._client, reason=why
         )
         self._end = why
+        if self.factory.turning_away >= _MOST_TURNED_AWAY:
+            # Those who hear why are uncounted for a while; the others hear nothing.
+            self.transport.abortConnection()
+            return
+        self._turned_away = True
+        self.factory.turning_away += 1
         self._session.refuse(answer)
         self._busy = False
         self._pump()
@@ -293,13 +310,12 @@ class SubmissionProtocol(Connection):
         self._busy = False
         # The client's clock starts when it can do something again.
         self._active_at = self.factory.clock.seconds()
-        if self._unread:
-            self._unread = False
-            self._read_on()
+        self._read_on()
         self._pump()
 
     def _read_on(self) -> None:
-        if not (self._unread or self._choked or self._lost):
+        if self._unread and not (self._choked or self._lost):
+            self._unread = False
             self.transport.resumeProducing()
 
     def _settle(self) -> None:
@@ -307,7 +323,9 @@ class SubmissionProtocol(Connection):
         session = self._session
         self._flush()
         if session.in_transaction:
-            if self._transaction_at is None:
+            if self._transactions != session.transactions:
+                # Each has its own time, though they come one behind the other.
+                self._transactions = session.transactions
                 self._transaction_at = self.factory.clock.seconds()
         else:
             self._transaction_at = None
@@ -367,6 +385,8 @@ class SubmissionProtocol(Connection):
                 left.append(self._transaction_at + limits.transaction - now)
             if limits.session is not None:
                 left.append(self._opened_at + limits.session - now)
+            if limits.log_in is not None and not self._session.may_send:
+                left.append(self._opened_at + limits.log_in - now)
         self._timer = None
         if left and min(left) <= 0:
             self._time_out()
@@ -420,6 +440,9 @@ class SubmissionFactory(Factory):
         self.events = events
         self.metrics = metrics
         self.stopping = False
+        self.turning_away = 0
+        """Connections that hear that they are not wanted."""
+
         self.look_again = 5.0
         self._trusted = trusted
         self._open: set[SubmissionProtocol] = set()

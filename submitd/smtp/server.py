@@ -27,7 +27,9 @@ from submitd.smtp.reception import ChunkReception, Content, DataReception, Recep
 from submitd.smtp.reply import Reply
 from submitd.smtp.transaction import Transaction
 
-_SMALL_TALK: Final = frozenset((b"EHLO", b"HELO", b"RSET", b"NOOP", b"HELP", b"VRFY"))
+_SMALL_TALK: Final = frozenset(
+    (b"EHLO", b"HELO", b"RSET", b"NOOP", b"HELP", b"VRFY", b"AUTH")
+)
 _MOST_SMALL_TALK: Final = 1000
 """Commands that are no fault and bring no mail, between two accepted messages."""
 
@@ -86,6 +88,7 @@ class ServerSession(Conversation):
         tls: the connection is under TLS.
         authenticated: a log-in was answered with 235.
         phase: what the client is to send next.
+        transactions: how many there were, the open one included.
         smtputf8: the last MAIL, and so the open transaction, has SMTPUTF8.
     """
 
@@ -124,6 +127,7 @@ class ServerSession(Conversation):
         self.tls = manner is TlsManner.IMPLICIT
         self.authenticated = False
         self.phase = Phase.COMMAND
+        self.transactions = 0
 
         self._mail: Mapping[bytes, MailReader] = {}
         self._rcpt: Mapping[bytes, RcptReader] = {}
@@ -151,6 +155,11 @@ class ServerSession(Conversation):
     def in_data(self) -> bool:
         """True while octets of content are to come."""
         return self.phase is Phase.CONTENT
+
+    @property
+    def may_send(self) -> bool:
+        """Mail is taken from this client: it has logged in, or need not."""
+        return self._barred() is None
 
     @property
     def in_transaction(self) -> bool:
@@ -457,6 +466,7 @@ class ServerSession(Conversation):
         self._is_after_refusal = not verdict.is_positive
         if verdict.is_positive:
             self._transaction = Transaction(offered)
+            self.transactions += 1
 
     def _on_rcpt(self, argument: bytes) -> None:
         transaction = self._transaction

@@ -255,6 +255,13 @@ def test_nobody_acts_as_another(authzid: str, may: bool) -> None:
                 site.log_in("wonderland", authzid=authzid)
 
 
+def test_a_name_that_nobody_can_have_is_not_asked_for() -> None:
+    site = Site()
+    with pytest.raises(UnauthorizedLogin):
+        site.log_in("wonderland", "a" * 321)
+    assert site.source.times == 0
+
+
 def test_a_directory_that_is_silent_is_no_refusal() -> None:
     """It is not counted, nor remembered: the next one is asked again."""
     site = Site()

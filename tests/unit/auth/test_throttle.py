@@ -73,15 +73,26 @@ def test_failures_are_forgotten_after_the_window() -> None:
     assert known.failed("192.0.2.1", "alice", "x") == (0.0, False)
 
 
-def test_a_right_password_clears_the_account_and_not_the_address() -> None:
-    """Else who has one account could guess at all others."""
+def test_who_has_logged_in_before_is_not_shut_out_by_guesses_of_others() -> None:
     known = counts(Clock())
+    known.succeeded("2001:db8::1", "alice")
     for number in range(4):
-        known.failed("192.0.2.1", f"user{number}", str(number))
-    known.failed("192.0.2.1", "alice", "x")
-    known.succeeded("192.0.2.1", "alice")
-    assert known.standing("192.0.2.2", "alice") == (0.0, False)
-    assert known.standing("192.0.2.1", "alice")[1] is True
+        known.failed(f"192.0.2.{number}", "alice", str(number))
+    assert known.standing("198.51.100.1", "alice") == (4.0, True)
+    assert known.standing("2001:db8::2", "alice") == (0.0, False)
+    # That is no licence to guess at others from there.
+    for number in range(5):
+        known.failed("2001:db8::1", f"user{number}", "x" + str(number))
+    assert known.standing("2001:db8::1", "alice")[1] is True
+
+
+def test_a_right_password_does_not_clear_what_others_guessed() -> None:
+    """Else an owner at work would let a guesser go on for ever."""
+    known = counts(Clock())
+    for number in range(3):
+        known.failed("192.0.2.1", "alice", str(number))
+    known.succeeded("198.51.100.1", "alice")
+    assert known.standing("203.0.113.1", "alice")[1] is True
 
 
 def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from submitd.auth.submitter import Exactly, Permission, Submitter
+from submitd.auth.submitter import Exactly, Permission, Submitter, WholeDomain
 from submitd.mail.address import Mailbox, parse_mailbox
 from submitd.mail.message import HeaderSection
 from submitd.policy.content import (
@@ -148,6 +148,11 @@ def test_the_refusal_names_the_mailbox_that_is_not_theirs() -> None:
         (b"From: alice\x7f@example.org", "control"),
         (b"From: zo\xc3\xab@example.org", "not ASCII, and SMTPUTF8"),
         (b"From: Zo\xc3\xab <alice@example.org>", "not ASCII, and SMTPUTF8"),
+        (b"From: =?utf-8?b?Ym9iQGV4YW1wbGUub3JnAA==?= <alice@example.org>", "hides"),
+        (b"From: =?utf-8?q?bob=40example.org=0A?= <alice@example.org>", "hides"),
+        (b"From: =?utf-8?q?bob=E2=80=AE?= <alice@example.org>", "hides"),
+        (b"From: =?no-such?q?bob?= <alice@example.org>", "malformed encoded word"),
+        (b"From: " + b"alice@example.org," * 51 + b"x", "too many"),
     ],
 )
 def test_what_programs_read_differently_is_refused_with_the_reason(
@@ -326,3 +331,39 @@ def test_any_octets_are_mailboxes_or_unreadable(value: bytes, smtputf8: bool) ->
     assert said.isprintable()
     for mailbox in mailboxes:
         assert parse_mailbox(str(mailbox)) == mailbox
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"From: =?utf-8?b?Ym9iQGV4YW1wbGUub3Jn?=@example.org",
+        b'From: "bob@example.org "@example.org',
+        b'From: "alice+ <bob@example.org>"@example.org',
+    ],
+)
+def test_what_a_broad_grant_covers_must_not_look_like_another_address(
+    line: bytes,
+) -> None:
+    section = HeaderSection.parse(line + b"\r\n")
+    authors = read_authors(section, smtputf8=False)
+    assert isinstance(authors, Authors)
+    everybody = Submitter(
+        "alice", (Permission(WholeDomain("example.org"), "all", "here"),)
+    )
+    reply = check_content(everybody, authors)
+    assert str(reply.enhanced) == "5.6.0"
+    exact = Submitter("alice", (Permission(Exactly(authors.authors[0]), "own", "x"),))
+    assert check_content(exact, authors) == CONTENT_OK
+
+
+@pytest.mark.rfc("5322", "3.6.6")
+@pytest.mark.parametrize("name", [b"Resent-From", b"Resent-Sender"])
+def test_nobody_is_said_to_have_resent_it_but_the_submitter(name: bytes) -> None:
+    own = b"From: alice@example.org"
+    assert verdict(own, name + b": alice@example.org") == CONTENT_OK
+    refusal = verdict(own, name + b": alice@example.org", name + b": bob@example.org")
+    assert str(refusal.enhanced) == "5.7.1"
+    assert "<bob@example.org> is not yours" in refusal.text
+    unreadable = verdict(own, name + b": bob@example.org;")
+    assert str(unreadable.enhanced) == "5.6.0"
+    assert name.decode() in unreadable.text

@@ -1,0 +1,156 @@
+"""A connection under a clock: how long a client may take, and its end."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import pytest
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from submitd.mail.trace import TlsFacts
+from submitd.observe.metrics import Metrics
+from submitd.server.submission import (
+    SubmissionFactory,
+    SubmissionProtocol,
+    TimeLimits,
+)
+from submitd.smtp.server import ServerSession
+from tests.support.recorded_events import RecordedEvents
+from tests.support.session_peer import StandInDesk, make_session
+
+MAIL: Final = (
+    b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n"
+    b"From: a@example.org\r\n\r\n"
+)
+
+
+class Desk(StandInDesk):
+    def tls_started(self, facts: TlsFacts) -> None:
+        """Nothing depends on it here."""
+
+    def abandon(self) -> None:
+        raise AssertionError("the session is broken")
+
+
+class Wire(StringTransport):
+    """A transport that waits for the other end, unless it is cut."""
+
+    closing = False
+
+    def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802
+        """As TCP."""
+
+    def loseConnection(self) -> None:
+        self.closing = True
+
+    def abortConnection(self) -> None:  # noqa: N802
+        self.disconnected = True
+
+
+class Site:
+    """A listener, under a clock."""
+
+    def __init__(self, settings: Mapping[str, str], limits: TimeLimits) -> None:
+        self.clock = Clock()
+        self.room = True
+        self.counted = 0
+        self.events = RecordedEvents()
+        self._settings = settings
+        self.factory = SubmissionFactory(
+            name="test",
+            clock=self.clock,
+            make=self._make,
+            counts=self,
+            tls=None,
+            implicit_tls=False,
+            trusted=lambda _: True,
+            time_limits=limits,
+            events=self.events,
+            metrics=Metrics(),
+        )
+
+    def _make(self, session_id: str, client: str) -> tuple[ServerSession, Desk]:  # noqa: ARG002
+        return make_session(self._settings), Desk()
+
+    def opened(self, address: str) -> bool:  # noqa: ARG002
+        self.counted += self.room
+        return self.room
+
+    def closed(self, address: str) -> None:  # noqa: ARG002
+        self.counted -= 1
+
+    def connect(self) -> tuple[SubmissionProtocol, Wire]:
+        protocol = self.factory.buildProtocol(None)
+        wire = Wire()
+        protocol.makeConnection(wire)
+        return protocol, wire
+
+    def pass_time(self, seconds: int) -> None:
+        self.clock.pump([1.0] * seconds)
+
+
+def site(listener: str = "none", **limits: float | None) -> Site:
+    return Site({"listener": listener}, TimeLimits(**limits))
+
+
+def test_transactions_that_come_one_behind_the_other_each_have_their_time() -> None:
+    """RFC 2920: the next MAIL may come in one segment with the final dot."""
+    here = site(transaction=30, idle=None)
+    protocol, wire = here.connect()
+    protocol.dataReceived(b"EHLO x\r\n" + MAIL)
+    for _ in range(5):
+        here.pass_time(20)
+        protocol.dataReceived(b".\r\n" + MAIL)
+    assert wire.value().count(b"250 2.0.0 Queued") == 5
+    here.pass_time(36)
+    assert wire.value().endswith(b"421 4.4.2 Time is up, closing\r\n")
+
+
+@pytest.mark.parametrize(("listener", "ends"), [("starttls", True), ("none", False)])
+def test_who_does_not_log_in_holds_no_place_for_ever(listener: str, ends: bool) -> None:
+    here = site(listener, log_in=60, idle=20)
+    protocol, wire = here.connect()
+    for _ in range(8):
+        protocol.dataReceived(b"NOOP\r\n")
+        here.pass_time(10)
+    assert (b"421 4.4.2" in wire.value()) is ends
+
+
+def test_an_idle_client_is_told_and_let_go() -> None:
+    """RFC 5321 section 4.5.3.2.7; and cut off where it does not go."""
+    here = site(idle=20)
+    protocol, wire = here.connect()
+    here.pass_time(26)
+    assert wire.value().endswith(b"421 4.4.2 Time is up, closing\r\n")
+    assert (wire.closing, wire.disconnected) == (True, False)
+    here.pass_time(11)
+    assert wire.disconnected
+    protocol.connectionLost(Failure(ConnectionDone()))
+    assert here.clock.getDelayedCalls() == []
+    assert here.counted == 0
+    assert here.events.names[-1] == "session-closed"
+
+
+def test_a_client_that_stays_after_its_goodbye_is_cut_off() -> None:
+    here = site()
+    protocol, wire = here.connect()
+    protocol.dataReceived(b"QUIT\r\n")
+    assert wire.closing
+    protocol.dataReceived(b"NOOP\r\n" * 10)
+    here.pass_time(11)
+    assert wire.disconnected
+
+
+def test_a_crowd_that_is_turned_away_does_not_pile_up() -> None:
+    here = site()
+    here.room = False
+    connections = [here.connect() for _ in range(201)]
+    said = [wire.value().startswith(b"421 4.7.0 Too many") for _, wire in connections]
+    assert said == [True] * 200 + [False]
+    assert connections[-1][1].disconnected
+    protocol, _ = connections[0]
+    protocol.connectionLost(Failure(ConnectionDone()))
+    assert here.connect()[1].value().startswith(b"421")
+    assert here.counted == 0
