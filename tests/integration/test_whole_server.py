@@ -55,6 +55,18 @@ async def test_a_message_arrives_repaired_and_otherwise_as_it_was(
 
 
 @in_reactor
+async def test_the_client_is_named_where_that_is_wanted(tmp_path: Path) -> None:
+    """It is hidden by default: a home address is nobody's business."""
+    more = '[message]\nreceived_client = "show"'
+    async with OneProcess(reactor, tmp_path, more) as server:
+        await in_thread(lambda: send(server, "bob@example.net"))
+        await server.receiver.has(1)
+        fields = message_from_bytes(server.receiver.received[0].content)
+        assert "[127.0.0.1]" in fields["Received"]
+        assert "(version=TLSv1.3 cipher=" in fields["Received"]
+
+
+@in_reactor
 async def test_what_a_remote_host_refuses_comes_back_explained(
     tmp_path: Path,
 ) -> None:
