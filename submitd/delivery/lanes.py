@@ -37,8 +37,8 @@ class DeliveryLimits:
     messages: int = 2000
     """Messages in memory; beyond, they wait in the spool."""
 
-    messages_per_destination: int = 500
-    """Of these for one destination: a slow one must not hold up the others."""
+    messages_per_destination: int = 1500
+    """Of these for one destination: a slow one leaves room for the others."""
 
     octets: int = 32 * 1024 * 1024
     """Content in memory; beyond, it is read from the spool."""

@@ -44,7 +44,7 @@ from submitd.spool.store import (
 _BATCH: Final = 50
 _AGAIN: Final = 1.0
 _LONGEST_AGAIN: Final = 30.0
-_PUT_OFF: Final = 60.0
+_PUT_OFF: Final = 10.0
 """Seconds, and up to twice that, until a message that found no place is due again."""
 
 _LATER: Final = timedelta(minutes=15)

@@ -236,7 +236,7 @@ def test_what_finds_no_place_is_due_again_after_the_others() -> None:
     for numbers, due_at in site.released:
         assert numbers == [0]
         assert due_at is not None
-        assert timedelta(minutes=1) <= due_at - NOW <= timedelta(minutes=2)
+        assert timedelta(seconds=10) <= due_at - NOW <= timedelta(seconds=20)
 
 
 def test_beyond_the_bound_messages_stay_in_the_spool() -> None:
