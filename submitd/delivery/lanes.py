@@ -92,10 +92,11 @@ class Destination:
     lanes: set[Lane] = field(factory=set)
     idle: deque[Lane] = field(factory=deque)
     most: int = 0
-    """Lanes that it bears, since it refused one more …"""
+    """Lanes that it bears, since one more was refused, by it or by us …"""
 
     most_until: float = 0.0
-    """… and how long that is believed."""
+    """… and how long that is believed. Asking for each message anew costs more
+    than what it wins."""
 
 
 class Lanes:
@@ -217,7 +218,10 @@ class Lanes:
     async def _take_slot(self, destination: Destination, key: str) -> bool:
         wanted = [(key, self._limits.connections_per_destination)]
         while not await self._slots.take(list(wanted)):
-            if self._stopping or len(destination.lanes) > 1:
+            if self._stopping:
+                return False
+            if len(destination.lanes) > 1:
+                self._bears_no_more(destination, _AGAIN)
                 return False
             # Other workers have all the connections; jobs wait for one.
             await self._pause(_AGAIN)
@@ -301,10 +305,8 @@ class Lanes:
         Unless other lanes serve it, or still try to: then it only bears no more
         connections, and the last of them decides.
         """
-        others = len(destination.lanes) - 1
-        if others:
-            destination.most = others
-            destination.most_until = self._clock.seconds() + _FORGET
+        if len(destination.lanes) > 1:
+            self._bears_no_more(destination, _FORGET)
             return
         jobs = list(destination.jobs)
         destination.jobs.clear()
@@ -316,6 +318,13 @@ class Lanes:
         )
         for job in jobs:
             self._jobs.settle(job, [outcome] * len(job.recipients))
+
+    def _bears_no_more(self, destination: Destination, seconds: float) -> None:
+        """One lane less than there are now is what it bears, for a while."""
+        now = self._clock.seconds()
+        if now + seconds > destination.most_until:
+            destination.most = len(destination.lanes) - 1
+            destination.most_until = now + seconds
 
     async def _attempt(
         self, destination: Destination, hop: Hop, job: Job, *, reused: bool

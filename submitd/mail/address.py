@@ -3,10 +3,11 @@
 import ipaddress
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
 import idna
-from attrs import frozen
+from attrs import field, frozen
 
 # Not the C1 controls, the line and paragraph separators and lone surrogates:
 # they could end a line, or a program, wherever the address is shown.
@@ -97,6 +98,8 @@ class Mailbox:
     domain: str
     """As `parse_domain` gives it."""
 
+    _text: str = field(default="", init=False, eq=False, repr=False)
+
     @property
     def is_ascii(self) -> bool:
         """True where the mailbox can be sent without SMTPUTF8."""
@@ -118,12 +121,18 @@ class Mailbox:
         return local_part.lower(), self.domain
 
     def __str__(self) -> str:
+        if not self._text:
+            object.__setattr__(self, "_text", self._written())
+        return self._text
+
+    def _written(self) -> str:
         if _DOT_STRING.fullmatch(self.local_part):
             return f"{self.local_part}@{self.domain}"
         escaped = self.local_part.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"@{self.domain}'
 
 
+@lru_cache(maxsize=4096)
 def parse_mailbox(text: str) -> Mailbox:
     """Read ``local-part@domain`` as in a path, without angle brackets.
 

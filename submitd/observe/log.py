@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 import traceback
 from collections.abc import Callable
@@ -33,6 +34,9 @@ _MOST_WAITING: Final = 100_000
 """Lines held while the disk stalls. Beyond, lines are lost, and counted."""
 
 
+_NEEDS_QUOTES: Final = re.compile(r'[ "=]|\A\Z')
+
+
 class Form(Enum):
     """How a line looks."""
 
@@ -42,7 +46,7 @@ class Form(Enum):
 
 def as_human(event: LogEvent, facts: dict[str, object], at: datetime) -> str:
     """``2026-01-31T12:00:00.000Z info  message accepted [message-accepted] k=v …``."""
-    words = " ".join(f"{name}={_as_word(value)}" for name, value in facts.items())
+    words = " ".join([f"{name}={_as_word(value)}" for name, value in facts.items()])
     return (
         f"{_stamp(at)} {event.level.name.lower():5} "
         f"{event.sentence} [{event.name}] {words}"
@@ -66,13 +70,13 @@ def as_json(event: LogEvent, facts: dict[str, object], at: datetime) -> str:
 
 
 def _stamp(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03}Z"
+    return at.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def _as_word(value: object) -> str:
     text = str(value)
     # Whatever a client or a remote host said stays on its line, in its field.
-    if text and text.isprintable() and not {" ", '"', "="} & set(text):
+    if text.isprintable() and not _NEEDS_QUOTES.search(text):
         return text
     # Spaces are common in names; control characters of any kind are escaped.
     return json.dumps(text, ensure_ascii=not text.isprintable())

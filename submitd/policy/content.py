@@ -22,7 +22,7 @@ from submitd.smtp.reply import Reply
 
 CONTENT_OK: Final = Reply(250, EnhancedCode(2, 6, 0), "Content accepted")
 _MALFORMED: Final = EnhancedCode(5, 6, 0)
-_SPECIALS: Final = frozenset('()<>[]:;@\\,."')
+_ATOMS: Final = re.compile(r'[^ \t()<>\[\]:;@\\,"]+')
 _MISLEADING: Final = frozenset('<>@,;:"()\\ ')
 _ENCODED_WORD: Final = re.compile(r"=\?([^?\s]*)\?([bBqQ])\?([^?]*)\?=")
 MOST_AUTHORS: Final = 50
@@ -209,15 +209,10 @@ class _List:
         if self._peek() == '"':
             self._quoted('"')
             return
-        start = self._at
-        while (
-            (here := self._peek())
-            and here not in " \t"
-            and (here not in _SPECIALS or here == ".")
-        ):
-            self._at += 1
-        if self._at == start:
+        atoms = _ATOMS.match(self._text, self._at)
+        if atoms is None:
             raise UnreadableAddresses(_unexpected(self._peek()))
+        self._at = atoms.end()
 
     def _domain(self) -> None:
         if self._peek() == "[":

@@ -67,7 +67,8 @@ class Child(ProcessProtocol):
         IReactorProcess(self._reactor).spawnProcess(
             self,
             sys.executable,
-            [sys.executable, "-m", "submitd.process.worker"],
+            # -P: what lies in the working directory is none of our modules.
+            [sys.executable, "-P", "-m", "submitd.process.worker"],
             env=environ,
             childFDs=descriptors,
         )

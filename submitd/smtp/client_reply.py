@@ -1,7 +1,10 @@
 """A remote server's replies, read with bounds (RFC 5321 section 4.2)."""
 
 import re
+from functools import lru_cache
 from typing import Final
+
+from attrs import frozen
 
 from submitd.mail.status import EnhancedCode
 from submitd.smtp.reply import MAX_TEXT, Reply
@@ -21,7 +24,7 @@ class ReplyReader:
 
     def __init__(self) -> None:
         self._buffer = b""
-        self._lines: list[tuple[int, str]] = []
+        self._lines: list[_Line] = []
 
     def feed(self, octets: bytes) -> None:
         """Take octets from the remote host."""
@@ -45,30 +48,51 @@ class ReplyReader:
                     raise BadReply("a line without end")
                 return None
             self._buffer = rest
-            if (found := _LINE.fullmatch(line.removesuffix(b"\r"))) is None:
-                raise BadReply(f"not a reply: {printable(line)[:100]!r}")
-            code, more = int(found[1]), found[2] == b"-"
-            if self._lines and self._lines[0][0] != code:
+            read = (_read_again if len(line) <= MAX_TEXT else _read)(line)
+            if self._lines and self._lines[0].code != read.code:
                 raise BadReply("the lines of one reply have different codes")
-            self._lines.append((code, printable(found[3] or b"")))
+            self._lines.append(read)
             if len(self._lines) > _MOST_LINES:
                 raise BadReply("a reply without end")
-            if not more:
+            if read.is_last:
                 lines, self._lines = self._lines, []
-                return _reply(code, [text for _, text in lines])
+                return lines[0].whole if len(lines) == 1 else _reply(lines)
 
 
-def _reply(code: int, lines: list[str]) -> Reply:
+@frozen
+class _Line:
+    """A line of a reply, and the reply that it would be alone."""
+
+    code: int
+    is_last: bool
+    whole: Reply
+
+
+def _read(line: bytes) -> _Line:
+    if (found := _LINE.fullmatch(line.removesuffix(b"\r"))) is None:
+        raise BadReply(f"not a reply: {printable(line)[:100]!r}")
+    code, text = int(found[1]), printable(found[3] or b"")
     enhanced: EnhancedCode | None = None
-    texts: list[str] = []
-    for line in lines:
-        text = line
-        if (found := _ENHANCED.match(line)) is not None:
-            stated = EnhancedCode.parse(found[1])
-            if stated is not None and stated.severity == code // 100:
-                enhanced, text = stated, line[found.end() :]
-        texts.append(_fit(text))
-    return Reply(code, enhanced, tuple(texts))
+    if (stated := _ENHANCED.match(text)) is not None:
+        enhanced = EnhancedCode.parse(stated[1])
+        if enhanced is not None and enhanced.severity == code // 100:
+            text = text[stated.end() :]
+        else:
+            enhanced = None
+    return _Line(code, found[2] != b"-", Reply(code, enhanced, _fit(text)))
+
+
+_read_again: Final = lru_cache(maxsize=256)(_read)
+"""Most hosts say the same few sentences all day."""
+
+
+def _reply(lines: list[_Line]) -> Reply:
+    stated = [one.whole.enhanced for one in lines if one.whole.enhanced is not None]
+    return Reply(
+        lines[0].code,
+        stated[-1] if stated else None,
+        [one.whole.text for one in lines],
+    )
 
 
 def _fit(text: str) -> str:

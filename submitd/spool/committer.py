@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Final
 
 from attrs import frozen
@@ -62,9 +63,11 @@ class Committer:
         self._reactor = reactor
         self._reserve = reserve
         self._on_commit = on_commit
-        self._waiting: list[_Item] = []
-        self._wake = threading.Condition()
+        self._waiting: SimpleQueue[_Item | None] = SimpleQueue()
+        """Behind None nothing comes any more."""
+
         self._stopping = False
+        self._closing = threading.Lock()
         self._to_disk = _Writer(folder, reserve)
         self._log = _LogKeeper(folder, reserve)
         self._writer = threading.Thread(target=self._run, name="spool", daemon=True)
@@ -80,9 +83,9 @@ class Committer:
 
     def stop(self) -> None:
         """Commit what waits, then end the threads. Blocks."""
-        with self._wake:
+        with self._closing:
             self._stopping = True
-            self._wake.notify()
+            self._waiting.put(None)
         self._writer.join()
         self._ended.set()
         self._keeper.join()
@@ -95,13 +98,11 @@ class Committer:
         raised, which undoes it alone.
         """
         item = _Item(work, Deferred(), octets)
-        with self._wake:
-            if self._stopping:
-                item.done.errback(SpoolUnavailable("the spool is closing"))
+        with self._closing:
+            if not self._stopping:
+                self._waiting.put(item)
                 return item.done
-            self._waiting.append(item)
-            if len(self._waiting) == 1:
-                self._wake.notify()
+        item.done.errback(SpoolUnavailable("the spool is closing"))
         return item.done
 
     def _run(self) -> None:
@@ -113,13 +114,18 @@ class Committer:
         self._to_disk.close()
 
     def _next_batch(self) -> list[_Item] | None:
-        with self._wake:
-            while not self._waiting:
-                if self._stopping:
-                    return None
-                self._wake.wait()
-            batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
-            return batch
+        """Wait for an item, and take those behind it; None: there are no more."""
+        item = self._waiting.get()
+        if item is None:
+            return None
+        batch = [item]
+        while len(batch) < _MOST and not self._waiting.empty():
+            item = self._waiting.get()
+            if item is None:
+                self._waiting.put(None)  # for the next turn
+                break
+            batch.append(item)
+        return batch
 
     def _settle(self, batch: list[_Item], results: list[Any], took: float) -> None:
         for item, result in zip(batch, results, strict=True):
@@ -204,18 +210,34 @@ class _Writer:
         self, connection: sqlite3.Connection, lock: FileLock, batch: list[_Item]
     ) -> list[Any]:
         room = self._reserve.room() if any(item.octets for item in batch) else 0
-        results: list[Any] = []
-        with writing(connection, lock):
-            for item in batch:
-                if item.octets and item.octets > room:
-                    results.append(SpoolFull("only the reserve of the disk is left"))
-                    continue
+        admitted: list[_Item] = []
+        for item in batch:
+            if item.octets <= max(room, 0):
                 room -= item.octets
-                results.append(_attempt(connection, item))
-        return results
+                admitted.append(item)
+        with writing(connection, lock):
+            done = dict(zip(admitted, _together(connection, admitted), strict=True))
+        full = SpoolFull("only the reserve of the disk is left")
+        return [done.get(item, full) for item in batch]
 
 
-def _attempt(connection: sqlite3.Connection, item: _Item) -> Any:  # noqa: ANN401
+def _together(connection: sqlite3.Connection, items: list[_Item]) -> list[Any]:
+    """What came of each item: all of them at one go, or each by itself.
+
+    The second way costs three statements more an item, and each of them has to
+    get the interpreter back from a busy loop: it is for where one goes wrong.
+    """
+    connection.execute("SAVEPOINT batch")
+    try:
+        return [item.work(connection) for item in items]
+    except Exception as problem:
+        if isinstance(problem, sqlite3.Error) and not isinstance(problem, _ITEMS_FAULT):
+            raise  # the disk's fault, not an item's: nobody's is written
+    connection.execute("ROLLBACK TO batch")
+    return [_alone(connection, item) for item in items]
+
+
+def _alone(connection: sqlite3.Connection, item: _Item) -> Any:  # noqa: ANN401
     connection.execute("SAVEPOINT item")
     try:
         result = item.work(connection)

@@ -5,10 +5,9 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Final
 
-from submitd.mail.address import Mailbox, parse_mailbox
+from submitd.mail.address import parse_mailbox
 from submitd.mail.envelope import (
     Body,
     Envelope,
@@ -106,15 +105,9 @@ def wishes_text(path: ForwardPath) -> str:
     )
 
 
-@lru_cache(maxsize=4096)
-def read_mailbox(text: str) -> Mailbox:
-    """A mailbox that was written by us."""
-    return parse_mailbox(text)
-
-
 def read_forward_path(address: str, wishes: str) -> ForwardPath:
     """As it was written."""
-    mailbox = read_mailbox(address)
+    mailbox = parse_mailbox(address)
     if not wishes:
         return ForwardPath(mailbox)
     found = json.loads(wishes)
@@ -195,7 +188,7 @@ def read_spooled(
     return Spooled(
         queue_id=queue_id,
         envelope=Envelope(
-            reverse_path=read_mailbox(reverse_path) if reverse_path else None,
+            reverse_path=parse_mailbox(reverse_path) if reverse_path else None,
             forward_paths=forward_paths,
             body=Body(more.get("body", Body.SEVEN_BIT.value)),
             smtputf8=more.get("smtputf8", False),

@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 _TABLES: Final = """
 CREATE TABLE message (
@@ -62,8 +62,17 @@ CREATE TABLE event (
 CREATE INDEX event_message ON event (message);
 CREATE INDEX message_removed ON message (id) WHERE removed = 1;
 """
+"""Version 1: a new database is made so and then migrated, as the others are."""
 
-_MIGRATIONS: Final[dict[int, str]] = {}
+_MIGRATIONS: Final = {
+    1: """
+CREATE TRIGGER message_deleted AFTER DELETE ON message BEGIN
+  DELETE FROM chunk WHERE message = old.id;
+  DELETE FROM recipient WHERE message = old.id;
+  DELETE FROM event WHERE message = old.id;
+END;
+"""
+}
 """For each older version, what makes it one newer."""
 
 

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from submitd.mail.address import parse_mailbox
 from submitd.spool import schema
 from submitd.spool.files import FileLock
 from submitd.spool.rows import (
     RECIPIENT_COLUMNS,
     number_of,
-    read_mailbox,
     read_moment,
     read_recipient,
 )
@@ -168,7 +168,7 @@ class SqliteStore:
             return None  # delivered since the page was read
         return QueueEntry(
             queue_id=queue_id,
-            reverse_path=read_mailbox(reverse_path) if reverse_path else None,
+            reverse_path=parse_mailbox(reverse_path) if reverse_path else None,
             submitter=submitter,
             session=session,
             accepted_at=read_moment(at),

@@ -1,19 +1,23 @@
 """A spool in a temporary folder, and messages for it."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from submitd.mail.address import parse_mailbox
 from submitd.mail.envelope import Envelope, ForwardPath
 from submitd.mail.status import EnhancedCode
+from submitd.spool.files import FileLock
 from submitd.spool.recovery import OpenSpool, open_spool
 from submitd.spool.spool import SqliteIntake, SqliteSpool
-from submitd.spool.sqlite import SqliteStore
+from submitd.spool.sqlite import WRITE_LOCK, SqliteStore
 from submitd.spool.store import CHUNK, Needs, NewMessage, Result, Spooled, State
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -91,6 +95,20 @@ class Spooling:
         self.store.close()
         await deferToThread(self.spool.stop)
         self.opened.close()
+
+    @asynccontextmanager
+    async def one_batch(self) -> AsyncIterator[None]:
+        """What is begun inside is written afterwards, in one transaction."""
+        committer = self.spool._committer
+        lock = FileLock(self.folder / WRITE_LOCK)
+        with lock.held():
+            # The writer takes this one up, and waits with it for the lock.
+            ahead = committer.submit(lambda _: None)
+            while not committer._waiting.empty():
+                await deferLater(reactor, 0.01)
+            yield
+        lock.close()
+        await ahead
 
     async def accept(
         self,

@@ -83,6 +83,8 @@ class Site:
         self.begun = 0
         self.ended = 0
         self.slots: list[str] = []
+        self.most_slots = 100
+        self.asked = 0
         self.connections: list[Connection] = []
         defaults: dict[str, Any] = {
             "connections": 10,
@@ -136,6 +138,9 @@ class Site:
     # As the counts of the whole server
 
     async def take(self, keys: list[tuple[str, int | None]]) -> bool:
+        self.asked += 1
+        if len(self.slots) >= self.most_slots:
+            return False
         self.slots += [key for key, _ in keys]
         return True
 
@@ -247,6 +252,24 @@ def test_it_is_not_believed_for_ever_that_a_host_bears_few_connections() -> None
     site.clock.advance(301)
     site.put("four")
     assert len(site.reached) == 3
+
+
+def test_where_others_have_all_connections_not_each_message_asks_for_one() -> None:
+    site = Site()
+    site.most_slots = 1
+    working: list[Deferred[Any]] = [Deferred(), Deferred()]
+    pending = iter(working)
+    site.carry_with = lambda _, count: next(pending, [OK] * count)
+    for number in range(50):
+        site.put(f"m{number}")
+    assert (site.asked, len(site.reached), site.lanes.count) == (2, 1, 1)
+    site.clock.advance(1)
+    site.most_slots = 2
+    site.put("later")
+    assert (site.asked, len(site.reached)) == (3, 2)
+    for one in working:
+        one.callback([OK])
+    assert len(site.settled) == 51
 
 
 def test_a_slow_destination_may_not_take_all_the_memory() -> None:

@@ -3,11 +3,11 @@
 import sqlite3
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
 from submitd.mail.address import parse_mailbox
@@ -330,6 +330,28 @@ async def test_one_bad_item_does_not_undo_the_others(tmp_path: Path) -> None:
 
 
 @in_reactor
+async def test_in_one_transaction_only_the_bad_items_fail(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        taken = (await s.accept()).queue_id
+        async with s.one_batch():
+            again = s.spool.open_intake()
+            double = message(again, queue_id=taken)
+            waiting: list[Deferred[Any]] = [
+                Deferred.fromCoroutine(s.accept()),
+                Deferred.fromCoroutine(again.accept(double, b"")),
+                Deferred.fromCoroutine(s.spool.record("nonsense", [result()])),
+                Deferred.fromCoroutine(s.accept()),
+            ]
+        outcomes = await DeferredList(waiting, consumeErrors=True)
+        assert [done for done, _ in outcomes] == [True, False, False, True]
+        outcomes[1][1].trap(SpoolUnavailable)
+        outcomes[2][1].trap(LookupError)
+        await deferLater(reactor, 0)
+        assert s.commits[-1] == 4
+        assert s.store.standing().messages == 3
+
+
+@in_reactor
 async def test_a_fault_of_the_database_is_everybodys_and_passes(tmp_path: Path) -> None:
     async with Spooling(tmp_path) as s:
         with pytest.raises(SpoolUnavailable):
@@ -375,8 +397,7 @@ async def test_a_full_disk_refuses_mail_and_takes_outcomes(tmp_path: Path) -> No
             connection.execute(f"PRAGMA max_page_count = {pages}")
 
         await committing.submit(full)
-        # Held back, so that both are in one transaction.
-        with committing._wake:
+        async with s.one_batch():
             intake = s.spool.open_intake()
             big = intake.accept(message(intake), b"x" * CHUNK)
             accepting = Deferred.fromCoroutine(big)
@@ -531,7 +552,7 @@ def test_what_a_failed_commit_left_in_the_log_is_written_over(tmp_path: Path) ->
         "BEGIN IMMEDIATE",
         "COMMIT",
         "ROLLBACK",
-        "PRAGMA user_version = 1",
+        f"PRAGMA user_version = {schema.VERSION}",
     ]
 
 
@@ -613,6 +634,25 @@ def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
         open_spool(tmp_path / "state")
     with pytest.raises(SpoolUnavailable, match="is needed"):
         SqliteStore(tmp_path / "state")
+
+
+@in_reactor
+async def test_an_older_spool_is_brought_up_to_date(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        queue_id = (await s.accept()).queue_id
+    with sqlite3.connect(s.folder / DATABASE) as older:
+        older.execute("DROP TRIGGER message_deleted")
+        older.execute("PRAGMA user_version = 1")
+    async with Spooling(tmp_path) as s:
+        s.opened.release_owner("owner-1")
+        (claimed,) = await s.spool.claim_due(LATER, 10)
+        assert claimed.queue_id == queue_id
+        await s.spool.record(queue_id, [result()])
+    with sqlite3.connect(s.folder / DATABASE) as migrated:
+        assert schema.version_of(migrated) == schema.VERSION
+        for table in ("message", "recipient", "chunk", "event"):
+            found = migrated.execute(f"SELECT count(*) FROM {table}")
+            assert found.fetchone() == (0,), table
 
 
 def test_an_operator_hears_where_there_is_no_spool(tmp_path: Path) -> None:
