@@ -42,6 +42,7 @@ oldest:  ## the tests on the lowest versions that setup.py admits
 	build/oldest/bin/pytest tests/unit $(wildcard tests/protocol tests/property)
 
 bench: .venv/runtime  ## the benchmark beside its peers, in one run
+	@rm -f build/bench/figures.jsonl
 	BENCH_BIN=$(CURDIR)/build/bench bench/run.sh -o build/bench/figures.jsonl $(PEERS)
 
 talk: .venv/runtime  ## a session on a terminal, without a network
