@@ -60,6 +60,12 @@ LISTENING: Final = LogEvent("listening", Level.INFO, "listening")
 WORKER_STARTED: Final = LogEvent("worker-started", Level.INFO, "worker started")
 WORKER_ENDED: Final = LogEvent("worker-ended", Level.INFO, "worker ended")
 WORKER_DIED: Final = LogEvent("worker-died", Level.ERROR, "worker died; restarting it")
+WORKER_SILENT: Final = LogEvent(
+    "worker-silent", Level.ERROR, "worker does not answer any more; ending it"
+)
+MANAGER_UNREACHED: Final = LogEvent(
+    "manager-unreached", Level.ERROR, "cannot tell the service manager how we are"
+)
 LEASES_RELEASED: Final = LogEvent(
     "leases-released", Level.INFO, "took back what a dead worker had claimed"
 )

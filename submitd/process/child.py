@@ -50,6 +50,9 @@ class Child(ProcessProtocol):
         self.name = name
         self.ready = False
         self.draining = False
+        self.unanswered = 0
+        """Questions in a row."""
+
         self.pid: int | None = None
         self.started_at = IReactorTime(reactor).seconds()
         self.ended: Deferred[None] = Deferred()
@@ -80,7 +83,12 @@ class Child(ProcessProtocol):
         self.draining = True
         self.ready = False
         self.pipe.tell("drain", grace=grace)
-        self._force = self._reactor.callLater(grace + 5, self._kill)
+        self._force = self._reactor.callLater(grace + 5, self.kill)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.transport is not None and self.transport.pid is not None:
+            self.transport.signalProcess("KILL")
 
     def connectionMade(self) -> None:
         self.pid = self.transport.pid
@@ -105,6 +113,3 @@ class Child(ProcessProtocol):
         self.ready = True
         if not self.became_ready.called:
             self.became_ready.callback(True)
-
-    def _kill(self) -> None:
-        self.transport.signalProcess("KILL")

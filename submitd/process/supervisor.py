@@ -43,7 +43,9 @@ from submitd.process.counts import Counts, login_limits
 from submitd.process.logs import open_log
 from submitd.process.material import load_material
 from submitd.process.pipe import NoAnswer
+from submitd.process.pulse import Pulse
 from submitd.process.sockets import CannotBind, Sockets
+from submitd.process.systemd import ServiceManager
 from submitd.spool.recovery import OpenSpool, open_spool
 from submitd.spool.store import SpoolUnavailable, Standing
 from submitd.web.site import make_site
@@ -58,6 +60,9 @@ _STABLE: Final = 60.0
 
 _START_TIME: Final = 60.0
 """Seconds that new workers have to become ready in a reload."""
+
+_LAST_STEPS: Final = 30.0
+"""Seconds that a stop may take beyond its grace: workers are killed, files closed."""
 
 _GATHER_TIME: Final = 2.0
 _STANDING_AGE: Final = 2.0
@@ -153,6 +158,15 @@ class Supervisor(Service):
             self._start_web()
         except Exception as problem:
             raise SystemExit(f"submitd: {problem}") from problem
+        self._manager = ServiceManager(os.environ, self._events)
+        self._pulse = Pulse(
+            self._reactor,
+            lambda: list(self._children.values()),
+            self._summed.put,
+            self._manager,
+            self._events,
+        )
+        self._pulse.startService()
         self._run(self._start_workers())
 
     def _start_web(self) -> None:
@@ -167,6 +181,12 @@ class Supervisor(Service):
         ready = [await child.became_ready for child in fresh]
         if all(ready) and not self._stopping:
             self._events.emit(STARTED, workers=len(fresh), pid=os.getpid())
+            self._tell_manager()
+
+    def _tell_manager(self) -> None:
+        if not self._unready():
+            ready = sum(child.ready for child in self._children.values())
+            self._manager.ready(f"workers that are ready: {ready}")
 
     def _spawn_all(self, config: Config, source: Source) -> list[Any]:
         if config.server.workers == 0:
@@ -318,7 +338,9 @@ class Supervisor(Service):
 
     async def _stop(self) -> None:
         self._events.emit(STOPPING)
+        self._pulse.stopService()
         grace = self._config.server.shutdown_grace.total_seconds()
+        self._manager.stopping(grace + _LAST_STEPS)
         children = list(self._children.values())
         for child in children:
             child.drain(grace)
@@ -358,10 +380,12 @@ class Supervisor(Service):
         if self._reloading or self._stopping:
             return ["a reload or a stop is under way"]
         self._reloading = True
+        self._manager.reloading()
         try:
             problems = await self._reload()
         finally:
             self._reloading = False
+            self._tell_manager()
             for _ in range(self._missing()):
                 self._replace()
             if self._hung_up:

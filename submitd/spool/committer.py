@@ -230,9 +230,8 @@ def _together(connection: sqlite3.Connection, items: list[_Item]) -> list[Any]:
     connection.execute("SAVEPOINT batch")
     try:
         return [item.work(connection) for item in items]
-    except Exception as problem:
-        if isinstance(problem, sqlite3.Error) and not isinstance(problem, _ITEMS_FAULT):
-            raise  # the disk's fault, not an item's: nobody's is written
+    except Exception as problem:  # noqa: BLE001
+        _blamed(problem)
     connection.execute("ROLLBACK TO batch")
     return [_alone(connection, item) for item in items]
 
@@ -241,19 +240,26 @@ def _alone(connection: sqlite3.Connection, item: _Item) -> Any:  # noqa: ANN401
     connection.execute("SAVEPOINT item")
     try:
         result = item.work(connection)
-    except _ITEMS_FAULT as problem:
-        result = SpoolUnavailable(f"the spool's database: {problem}")
-    except sqlite3.Error:
-        raise  # the disk's fault, not the item's: nobody's is written
     except Exception as problem:  # noqa: BLE001
         # One bad item must not undo the others; its owner hears of it.
-        result = problem
+        result = _blamed(problem)
     else:
         connection.execute("RELEASE item")
         return result
     connection.execute("ROLLBACK TO item")
     connection.execute("RELEASE item")
     return result
+
+
+def _blamed(problem: Exception) -> Exception:
+    """What an item's owner hears of it. Raises what is the disk's fault, and so
+    everybody's: nothing of the batch is written.
+    """
+    if isinstance(problem, _ITEMS_FAULT):
+        return SpoolUnavailable(f"the spool's database: {problem}")
+    if isinstance(problem, sqlite3.Error):
+        raise problem
+    return problem
 
 
 class _LogKeeper:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ class Twistd:
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it, and wait until it is ready."""
+    def start(self, environ: Mapping[str, str] | None = None) -> None:
+        """Start it, and wait until it is ready. ``environ`` adds to our own."""
         with (self._folder / "twistd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(
@@ -43,7 +43,7 @@ class Twistd:
                 ),
                 stdout=log,
                 stderr=log,
-                env=os.environ,
+                env=os.environ | dict(environ or {}),
             )
         deadline = time.monotonic() + 45
         while not self.status().get("ready"):

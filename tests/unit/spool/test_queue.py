@@ -9,6 +9,7 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from submitd.mail.address import parse_mailbox
 from submitd.mail.envelope import (
@@ -442,6 +443,19 @@ async def test_after_the_end_nothing_is_taken(tmp_path: Path) -> None:
     intake = s.spool.open_intake()
     intake._chunks = 1
     await intake.abandon()
+
+
+@in_reactor
+async def test_what_came_before_the_end_is_still_written(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        async with s.one_batch():
+            accepting = Deferred.fromCoroutine(s.accept())
+            stopping = deferToThread(s.spool._committer.stop)
+            while not s.spool._committer._stopping:
+                await deferLater(reactor, 0.01)
+        await accepting
+        await stopping
+        assert s.store.standing().messages == 1
 
 
 @in_reactor
