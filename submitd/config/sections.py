@@ -102,7 +102,9 @@ class LogSection:
         example="/var/log/submitd/submitd.log",
     )
     format: str = setting(
-        choice("human", "json"), '"human" or "json", a line each.', default="human"
+        choice("human", "json"),
+        '"human" or "json", a line each. The journal gets fields of its own.',
+        default="human",
     )
     level: str = setting(
         choice("debug", "info", "warn", "error"),

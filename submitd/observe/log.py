@@ -3,9 +3,10 @@
 import json
 import os
 import re
+import socket
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -30,6 +31,10 @@ _STANDARD_ERROR: Final = 2
 _GATHER: Final = 0.05
 """Seconds that lines wait for company: one write a moment, not one a line."""
 
+_JOURNAL: Final = Path("/run/systemd/journal/socket")
+_PRIORITIES: Final = {Level.DEBUG: 7, Level.INFO: 6, Level.WARN: 4, Level.ERROR: 3}
+"""As in syslog(3)."""
+
 _MOST_WAITING: Final = 100_000
 """Lines held while the disk stalls. Beyond, lines are lost, and counted."""
 
@@ -42,6 +47,8 @@ class Form(Enum):
 
     HUMAN = "human"
     JSON = "json"
+    JOURNAL = "journal"
+    """Fields of systemd's journal, one a line."""
 
 
 def as_human(event: LogEvent, facts: dict[str, object], at: datetime) -> str:
@@ -69,6 +76,24 @@ def as_json(event: LogEvent, facts: dict[str, object], at: datetime) -> str:
     )
 
 
+def as_journal(
+    event: LogEvent,
+    facts: dict[str, object],
+    at: datetime,  # noqa: ARG001 - the journal has a clock of its own
+) -> str:
+    """An entry of the journal (systemd.journal-fields(7)): each fact is a field."""
+    shown = {name: _as_text(value) for name, value in facts.items()}
+    words = " ".join([f"{name}={_as_word(value)}" for name, value in facts.items()])
+    fields = {
+        "MESSAGE": f"{event.sentence} {words}".rstrip(),
+        "PRIORITY": _PRIORITIES[event.level],
+        "SYSLOG_IDENTIFIER": "submitd",
+        "SUBMITD_EVENT": event.name,
+        **{f"SUBMITD_{name.upper()}": value for name, value in shown.items()},
+    }
+    return "\n".join([f"{name}={value}" for name, value in fields.items()])
+
+
 def _stamp(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds")[:23] + "Z"
 
@@ -82,11 +107,25 @@ def _as_word(value: object) -> str:
     return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
+def _as_text(value: object) -> str:
+    text = str(value)
+    return text if text.isprintable() else json.dumps(text)
+
+
 _Line = Callable[[LogEvent, dict[str, object], datetime], str]
 
+_LINES: Final[dict[Form, _Line]] = {
+    Form.HUMAN: as_human,
+    Form.JSON: as_json,
+    Form.JOURNAL: as_journal,
+}
 
-def _line_of(form: Form) -> _Line:
-    return as_json if form is Form.JSON else as_human
+
+def writes_to_journal(environ: Mapping[str, str]) -> bool:
+    """True where standard error is a stream of systemd's journal (systemd.exec(5))."""
+    device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
+    here = os.fstat(_STANDARD_ERROR)
+    return (device, inode) == (str(here.st_dev), str(here.st_ino))
 
 
 class LineWriter:
@@ -101,7 +140,7 @@ class LineWriter:
         self._path = path
         self._target = self._open()
         self._moved = False
-        self._line = _line_of(form)
+        self._line = _LINES[form]
         self._waiting: list[str] = []
         self._lost = 0
         self._something = threading.Event()
@@ -150,7 +189,7 @@ class LineWriter:
                 now = datetime.now(UTC)
                 lines.append(self._line(LOG_LINES_LOST, {"lines": lost}, now))
             if lines:
-                self._put(("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"))
+                self._put(lines)
         os.close(self._target)
 
     def _begin_anew(self) -> None:
@@ -166,13 +205,35 @@ class LineWriter:
             os.close(self._target)
             self._target = fresh
 
-    def _put(self, octets: bytes) -> None:
+    def _put(self, lines: list[str]) -> None:
+        octets = ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
         try:
             while octets:
                 octets = octets[os.write(self._target, octets) :]
         except OSError:
             # The one thing that cannot be logged is that the log is full.
             self._lost += octets.count(b"\n")
+
+
+class JournalWriter(LineWriter):
+    """Sends entries to systemd's journal, a datagram each."""
+
+    def __init__(self, address: Path = _JOURNAL) -> None:
+        """Raises OSError: there is no journal."""
+        self._address = address
+        super().__init__(None, Form.JOURNAL)
+
+    def _open(self) -> int:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+            journal.connect(str(self._address))
+            return journal.detach()
+
+    def _put(self, lines: list[str]) -> None:
+        for entry in lines:
+            try:
+                os.write(self._target, entry.encode("utf-8", "backslashreplace"))
+            except OSError:
+                self._lost += 1
 
 
 class EventLog:
@@ -183,7 +244,7 @@ class EventLog:
     ) -> None:
         """``always``: facts that every line carries, such as the worker's name."""
         self._write = write
-        self._line = _line_of(form)
+        self._line = _LINES[form]
         self._level = level
         self._always = always
 

@@ -1,10 +1,18 @@
 """The log of one process, as configured."""
 
+import os
+
 from attrs import frozen
 
 from submitd.config.sections import LogSection
 from submitd.observe.events import Level
-from submitd.observe.log import EventLog, Form, LineWriter
+from submitd.observe.log import (
+    EventLog,
+    Form,
+    JournalWriter,
+    LineWriter,
+    writes_to_journal,
+)
 
 
 @frozen
@@ -26,6 +34,8 @@ def open_log(section: LogSection, **always: object) -> OpenLog:
         OSError: the file cannot be opened.
     """
     form = Form(section.format)
-    writer = LineWriter(section.file, form)
+    if section.file is None and form is Form.HUMAN and writes_to_journal(os.environ):
+        form = Form.JOURNAL
+    writer = JournalWriter() if form is Form.JOURNAL else LineWriter(section.file, form)
     events = EventLog(writer.write, form, Level[section.level.upper()], **always)
     return OpenLog(events, writer)

@@ -14,6 +14,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from submitd.auth.throttle import LocalLoginCounts
@@ -36,7 +37,7 @@ from submitd.observe.events import (
     WORKER_ENDED,
     WORKER_STARTED,
 )
-from submitd.observe.log import EventLog
+from submitd.observe.log import EventLog, LibraryObserver
 from submitd.observe.metrics import Summed
 from submitd.process.child import FIRST_SHARED, Child
 from submitd.process.counts import Counts, login_limits
@@ -136,6 +137,8 @@ class Supervisor(Service):
             self._spool: OpenSpool = open_spool(config.server.state_directory)
         except (OSError, SpoolUnavailable) as problem:
             raise SystemExit(f"submitd: {problem}") from problem
+        self._library = LibraryObserver(self._events)
+        globalLogPublisher.addObserver(self._library)
         self._logins = LocalLoginCounts(self._reactor, login_limits(config))
         self._registry.register(self._summed)
         self._registry.register(_QueueFigures(lambda: self._standing))
@@ -353,6 +356,7 @@ class Supervisor(Service):
             await maybeDeferred(self._web.stopListening)
         await deferToThread(self._spool.close)
         self._events.emit(STOPPED)
+        globalLogPublisher.removeObserver(self._library)
         self._log.close()
 
     def _on_term(self, *_: object) -> None:

@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,10 +14,13 @@ from submitd.observe.events import MESSAGE_ACCEPTED, TLS_STARTED, Level, LogEven
 from submitd.observe.log import (
     EventLog,
     Form,
+    JournalWriter,
     LibraryObserver,
     LineWriter,
     as_human,
+    as_journal,
     as_json,
+    writes_to_journal,
 )
 
 AT = datetime(2026, 1, 31, 12, 0, 0, 7000, tzinfo=UTC)
@@ -116,7 +120,59 @@ def test_what_is_below_the_level_is_not_logged() -> None:
     assert [json.loads(line)["event"] for line in lines] == ["message-accepted"]
 
 
-@pytest.mark.parametrize("form", Form)
+def test_the_journal_gets_a_field_for_each_fact() -> None:
+    entry = as_journal(
+        MESSAGE_ACCEPTED, {"queue_id": "4F0C1B", "login": "zoë", "said": HOSTILE}, AT
+    )
+    fields = dict(line.split("=", 1) for line in entry.split("\n"))
+    assert list(fields) == [
+        "MESSAGE",
+        "PRIORITY",
+        "SYSLOG_IDENTIFIER",
+        "SUBMITD_EVENT",
+        "SUBMITD_QUEUE_ID",
+        "SUBMITD_LOGIN",
+        "SUBMITD_SAID",
+    ]
+    assert fields["MESSAGE"].startswith("message accepted queue_id=4F0C1B login=zoë")
+    assert fields["PRIORITY"] == "6"
+    assert fields["SUBMITD_EVENT"] == "message-accepted"
+    assert fields["SUBMITD_LOGIN"] == "zoë"
+    assert all(value.isprintable() for value in fields.values())
+
+
+def test_entries_reach_the_journal_one_by_one(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(tmp_path / "journal"))
+        journal.settimeout(5)
+        writer = JournalWriter(tmp_path / "journal")
+        out = EventLog(writer.write, Form.JOURNAL, Level.INFO)
+        out.emit(MESSAGE_ACCEPTED, queue_id="1")
+        out.emit(MESSAGE_ACCEPTED, queue_id="2")
+        writer.close()
+        for number in "12":
+            entry = journal.recv(65536).decode()
+            assert entry.endswith(f"\nSUBMITD_QUEUE_ID={number}")
+
+
+def test_a_journal_that_is_gone_costs_its_entries_alone(tmp_path: Path) -> None:
+    journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    journal.bind(str(tmp_path / "journal"))
+    writer = JournalWriter(tmp_path / "journal")
+    journal.close()
+    writer.write("MESSAGE=x")
+    writer.close()
+    assert writer._lost == 1
+
+
+def test_the_journal_is_told_by_its_stream() -> None:
+    here = os.fstat(2)
+    assert writes_to_journal({"JOURNAL_STREAM": f"{here.st_dev}:{here.st_ino}"})
+    assert not writes_to_journal({"JOURNAL_STREAM": f"{here.st_dev}:1"})
+    assert not writes_to_journal({})
+
+
+@pytest.mark.parametrize("form", [Form.HUMAN, Form.JSON])
 def test_a_failure_carries_its_traceback_on_one_line(form: Form) -> None:
     out, lines = events(form)
 
@@ -220,7 +276,7 @@ def test_a_file_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
         LineWriter(tmp_path / "no" / "log", Form.HUMAN)
 
 
-@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize("form", [Form.HUMAN, Form.JSON])
 def test_lines_beyond_the_bound_are_lost_and_counted_in_the_logs_own_form(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Form
 ) -> None:
