@@ -15,7 +15,7 @@ from attrs import evolve
 from submitd.cli.findings import Finding, Verdict, print_findings
 from submitd.cli.loop import TookTooLong, run_in_reactor
 from submitd.config.errors import ConfigErrors
-from submitd.config.reader import read_config
+from submitd.config.reader import read_config, read_server_section
 from submitd.config.sections import Config
 from submitd.dkim.check import Finding as Published
 from submitd.dkim.check import check_published
@@ -106,8 +106,12 @@ def generate_key(options: argparse.Namespace) -> int:
         return os.EX_USAGE
     out: Path = options.out or _default_file(options.config, domain, selector)
     try:
-        out.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_durably(out, key.pem(), 0o600)
+        owner = _servers_owner(options.config)
+        if not out.parent.is_dir():
+            out.parent.mkdir(mode=0o700, parents=True)
+            if owner is not None:
+                os.chown(out.parent, *owner)
+        write_durably(out, key.pem(), 0o600, owner)
     except FileExistsError as problem:
         taken = problem.filename2 or problem.filename
         print(f"submitctl: {taken} is there already; it stays", file=sys.stderr)
@@ -133,6 +137,17 @@ def _hostname(file: Path) -> str:
     except ConfigErrors:
         config = Config()
     return own_hostname(config)
+
+
+def _servers_owner(file: Path) -> tuple[int, int] | None:
+    """Where root makes the key: who owns the spool, and so has to read it."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        spool = read_server_section(file).state_directory.stat()
+    except (ConfigErrors, OSError):
+        return None  # root's own server, or none yet
+    return spool.st_uid, spool.st_gid
 
 
 def _default_file(config: Path, domain: str, selector: str) -> Path:

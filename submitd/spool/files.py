@@ -34,9 +34,15 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
         sync_folder(folder.parent)
 
 
-def write_durably(target: Path, content: bytes, mode: int = 0o600) -> None:
+def write_durably(
+    target: Path,
+    content: bytes,
+    mode: int = 0o600,
+    owner: tuple[int, int] | None = None,
+) -> None:
     """Store ``content`` under a name not used before. Blocks.
 
+    ``owner``: user and group that it is to belong to, which only root can give.
     When this returns the file survives a power cut: a key that signed a
     message is never lost while its record is still published.
 
@@ -50,6 +56,8 @@ def write_durably(target: Path, content: bytes, mode: int = 0o600) -> None:
     try:
         with os.fdopen(descriptor, "wb") as out:
             os.fchmod(descriptor, mode)  # whatever the umask is
+            if owner is not None:
+                os.fchown(descriptor, *owner)
             out.write(content)
             out.flush()
             os.fsync(out.fileno())

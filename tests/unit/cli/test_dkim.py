@@ -31,6 +31,20 @@ def test_a_key_is_made_that_only_its_owner_can_read(operator: Operator) -> None:
     assert (key.algorithm, key.bits) == (Algorithm.RSA_SHA256, 2048)
 
 
+@pytest.mark.root
+def test_roots_key_belongs_to_who_runs_the_server(operator: Operator) -> None:
+    state = operator.folder / "state"
+    state.mkdir()
+    os.chown(state, 4242, 4343)
+
+    assert operator.run("dkim", "genkey", "example.org")[0] == 0
+
+    (file,) = (operator.folder / "dkim").iterdir()
+    for made in (file, file.parent):
+        assert (made.stat().st_uid, made.stat().st_gid) == (4242, 4343)
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 def test_the_record_alone_goes_to_standard_output(operator: Operator) -> None:
     out_file = operator.folder / "k.pem"
 
