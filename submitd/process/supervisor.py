@@ -161,7 +161,7 @@ class Supervisor(Service):
             self._start_web()
         except Exception as problem:
             raise SystemExit(f"submitd: {problem}") from problem
-        self._manager = ServiceManager(os.environ, self._events)
+        self._manager = ServiceManager(self._reactor, os.environ, self._events)
         self._pulse = Pulse(
             self._reactor,
             lambda: list(self._children.values()),

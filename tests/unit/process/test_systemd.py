@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from twisted.internet.task import Clock
 
 from submitd.process.systemd import ServiceManager
 from tests.support.recorded_events import RecordedEvents
@@ -32,7 +33,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 def test_it_hears_of_start_reload_and_stop(manager: Manager, tmp_path: Path) -> None:
     events = RecordedEvents()
-    ours = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify")}, events)
+    ours = ServiceManager(Clock(), {"NOTIFY_SOCKET": str(tmp_path / "notify")}, events)
     ours.ready("all is well")
     assert manager.hears() == ["READY=1", "STATUS=all is well"]
     ours.reloading()
@@ -46,23 +47,40 @@ def test_it_hears_of_start_reload_and_stop(manager: Manager, tmp_path: Path) -> 
     assert not events.names
 
 
+def test_a_busy_manager_misses_nothing(manager: Manager, tmp_path: Path) -> None:
+    clock = Clock()
+    environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    ours = ServiceManager(clock, environ, RecordedEvents())
+    for _ in range(100):
+        ours.alive()
+    ours.ready("all is well")
+    beats = 0
+    while (said := manager.hears()) == ["WATCHDOG=1"]:
+        beats += 1
+        clock.advance(1)
+    assert said[0] == "READY=1"
+    assert beats < 100
+
+
 def test_an_abstract_address_is_reached() -> None:
     name = f"submitd-test-{os.getpid()}"
     manager = Manager(f"\0{name}")
-    ServiceManager({"NOTIFY_SOCKET": f"@{name}"}, RecordedEvents()).alive()
+    ServiceManager(Clock(), {"NOTIFY_SOCKET": f"@{name}"}, RecordedEvents()).alive()
     assert manager.hears() == ["WATCHDOG=1"]
     manager.socket.close()
 
 
 def test_without_a_manager_nothing_is_said() -> None:
-    ours = ServiceManager({"WATCHDOG_USEC": "1000000"}, RecordedEvents())
+    ours = ServiceManager(Clock(), {"WATCHDOG_USEC": "1000000"}, RecordedEvents())
     ours.ready("all is well")
     assert ours.watchdog is None
 
 
 def test_a_manager_that_is_gone_stops_nobody(tmp_path: Path) -> None:
     events = RecordedEvents()
-    ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")}, events).stopping(1)
+    ServiceManager(Clock(), {"NOTIFY_SOCKET": str(tmp_path / "gone")}, events).stopping(
+        1
+    )
     assert events.names == ["manager-unreached"]
 
 
@@ -80,5 +98,5 @@ def test_a_manager_that_is_gone_stops_nobody(tmp_path: Path) -> None:
 def test_the_watchdog_is_meant_for_this_process_alone(
     more: dict[str, str], period: float | None
 ) -> None:
-    ours = ServiceManager({"NOTIFY_SOCKET": "@x"} | more, RecordedEvents())
+    ours = ServiceManager(Clock(), {"NOTIFY_SOCKET": "@x"} | more, RecordedEvents())
     assert ours.watchdog == period
