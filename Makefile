@@ -16,7 +16,7 @@ COVERAGE := --cov --cov-report=term:skip-covered --cov-report=json:build/coverag
 # Whom `make bench` measures.
 PEERS := postfix submitd
 
-.PHONY: help run test check integration oldest bench deb talk docs lock venv clean \
+.PHONY: help run test check integration oldest bench deb talk docs html man lock venv clean \
         format lint types stale peers
 
 help:  ## this list
@@ -25,10 +25,10 @@ help:  ## this list
 run: .venv/runtime  ## the demonstration on loopback, until Ctrl-C
 	@$(BIN)/python -m demo.run
 
-check: .venv/development lint types stale  ## format, lint, types, unit, protocol and property tests
+check: .venv/development lint types stale html man  ## format, lint, types, unit, protocol and property tests
 	$(BIN)/pytest tests/unit $(wildcard tests/protocol tests/property)
 
-test: .venv/development peers lint types stale  ## everything, with coverage floors and real peers
+test: .venv/development peers lint types stale html man  ## everything, with coverage floors and real peers
 	@mkdir -p build
 	$(BIN)/pytest $(COVERAGE) tests
 	$(BIN)/python scripts/coverage_floors.py build/coverage.json
@@ -54,6 +54,13 @@ talk: .venv/runtime  ## a session on a terminal, without a network
 docs: .venv/development  ## make the RFC map, the example configuration and its reference anew
 	$(BIN)/python scripts/rfc_map.py docs/rfc-map.md
 	$(BIN)/python -m submitd.config.document
+	$(BIN)/python -m submitd.cli.document
+
+html: .venv/development  ## the documentation for a browser, into build/html
+	$(BIN)/sphinx-build -q -n -W --keep-going -b html docs build/html
+
+man: .venv/development  ## the pages for man(1), into build/man
+	$(BIN)/sphinx-build -q -n -W --keep-going -b man docs build/man
 
 lock: setup.py  ## choose the versions in requirements/*.txt anew
 	@mkdir -p build

@@ -52,13 +52,15 @@ def declare(commands: Any) -> None:  # noqa: ANN401
     below = parser.add_subparsers(metavar="ACTION", required=True)
 
     make = below.add_parser("genkey", help="make a key and print its DNS record")
-    make.add_argument("domain", metavar="DOMAIN")
+    make.add_argument("domain", metavar="DOMAIN", help="of the From field")
     make.add_argument(
         "--selector",
         default="<year>-<host>",
         help="<year> and <host> are filled in (default: %(default)s)",
     )
-    make.add_argument("--type", choices=tuple(_ALGORITHMS), default="rsa")
+    make.add_argument(
+        "--type", choices=tuple(_ALGORITHMS), default="rsa", help="default: rsa"
+    )
     make.add_argument("--bits", type=int, default=GOOD_BITS, help="of an RSA key")
     make.add_argument(
         "--out",
@@ -70,13 +72,17 @@ def declare(commands: Any) -> None:  # noqa: ANN401
     make.set_defaults(run=generate_key)
 
     show = below.add_parser("show", help="the records to publish")
-    show.add_argument("domain", metavar="DOMAIN", nargs="?", default="")
+    show.add_argument(
+        "domain", metavar="DOMAIN", nargs="?", default="", help="default: all"
+    )
     _declare_format(show)
     show.add_argument("--json", action="store_true", help="one object a line")
     show.set_defaults(run=show_records)
 
     check = below.add_parser("check", help="hold what DNS publishes against the keys")
-    check.add_argument("domain", metavar="DOMAIN", nargs="?", default="")
+    check.add_argument(
+        "domain", metavar="DOMAIN", nargs="?", default="", help="default: all"
+    )
     check.add_argument("--json", action="store_true", help="one object a line")
     check.set_defaults(run=check_records)
 

@@ -29,7 +29,7 @@ def declare(commands: Any) -> None:  # noqa: ANN401
     listing.set_defaults(run=_on_store(list_queue))
 
     show = below.add_parser("show", help="everything about one message")
-    show.add_argument("queue_id", metavar="ID")
+    show.add_argument("queue_id", metavar="ID", help="its queue id")
     show.add_argument("--json", action="store_true", help="as one object")
     show.add_argument("--content", action="store_true", help="the message itself")
     show.set_defaults(run=_on_store(show_message))
