@@ -1,5 +1,6 @@
 """The spool's promises, one by one."""
 
+import os
 import sqlite3
 from datetime import timedelta
 from pathlib import Path
@@ -706,7 +707,7 @@ def test_what_is_no_queue_id_names_nothing(name: str) -> None:
 
 def test_a_durable_file_is_private_and_never_replaced(tmp_path: Path) -> None:
     target = tmp_path / "key"
-    write_durably(target, b"one")
+    write_durably(target, b"one", owner=(os.getuid(), os.getgid()))
     assert target.stat().st_mode & 0o777 == 0o600
     with pytest.raises(FileExistsError):
         write_durably(target, b"two")
