@@ -55,6 +55,7 @@ docs: .venv/development  ## make the RFC map, the example configuration and its 
 	$(BIN)/python scripts/rfc_map.py docs/rfc-map.md
 	$(BIN)/python -m submitd.config.document
 	$(BIN)/python -m submitd.cli.document
+	$(BIN)/python -m submitd.cli.completion
 
 html: .venv/development  ## the documentation for a browser, into build/html
 	$(BIN)/sphinx-build -q -n -W --keep-going -b html docs build/html

@@ -1,0 +1,56 @@
+# Made by `make docs` from the parser of submitctl.
+_submitctl() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+    local path= word words=
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        case "${path:+$path }$word" in
+            'check') path='check' ;;
+            'whoami') path='whoami' ;;
+            'queue') path='queue' ;;
+            'queue list') path='queue list' ;;
+            'queue show') path='queue show' ;;
+            'queue count') path='queue count' ;;
+            'queue retry') path='queue retry' ;;
+            'queue hold') path='queue hold' ;;
+            'queue release') path='queue release' ;;
+            'queue remove') path='queue remove' ;;
+            'reload') path='reload' ;;
+            'status') path='status' ;;
+            'dkim') path='dkim' ;;
+            'dkim genkey') path='dkim genkey' ;;
+            'dkim show') path='dkim show' ;;
+            'dkim check') path='dkim check' ;;
+        esac
+    done
+    case "$prev" in
+        --config | -c | --out)
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            return ;;
+    esac
+    case "$path $prev" in
+        'dkim genkey --type') words='rsa ed25519' ;;
+        'dkim genkey --format') words='zone value' ;;
+        'dkim show --format') words='zone value' ;;
+    esac
+    [ -n "$words" ] || case "$path" in
+        '') words='check whoami queue reload status dkim -h --help --config -c --version' ;;
+        'check') words='-h --help --live --json' ;;
+        'whoami') words='-h --help --json' ;;
+        'queue') words='list show count retry hold release remove -h --help' ;;
+        'queue list') words='-h --help --sender --recipient --domain --older-than --held --json' ;;
+        'queue show') words='-h --help --json --content' ;;
+        'queue count') words='-h --help --json' ;;
+        'queue retry') words='-h --help --sender --recipient --domain --older-than --held --json --all' ;;
+        'queue hold') words='-h --help --sender --recipient --domain --older-than --held --json --all' ;;
+        'queue release') words='-h --help --sender --recipient --domain --older-than --held --json --all' ;;
+        'queue remove') words='-h --help --sender --recipient --domain --older-than --held --json --all' ;;
+        'reload') words='-h --help' ;;
+        'status') words='-h --help --json' ;;
+        'dkim') words='genkey show check -h --help' ;;
+        'dkim genkey') words='-h --help --selector --type --bits --out --format' ;;
+        'dkim show') words='-h --help --format --json' ;;
+        'dkim check') words='-h --help --json' ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+complete -F _submitctl submitctl
