@@ -181,6 +181,7 @@ async def test_nothing_acknowledged_is_lost_and_none_arrives_three_times(
         return waiting
 
     await in_thread(server.start)
+    left = MESSAGES
     try:
         for number in range(ROUNDS):
             await in_thread(lambda number=number: one_round(number))  # type: ignore[misc]
