@@ -1,7 +1,8 @@
 """A connection to a next hop: bytes between a transport and a client session."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from typing import Any, Final
+from typing import Protocol as Interface
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -22,8 +23,18 @@ from submitd.smtp.client import (
 )
 from submitd.smtp.client_reply import BadReply
 
-NextChunk = Callable[[], Awaitable[bytes | None]]
-"""Gives the content piece by piece; None at its end."""
+
+class Content(Interface):
+    """A message's content, as a transaction takes it."""
+
+    small: bytes | None
+    """All of it, where it is at hand."""
+
+    async def next(self) -> bytes | None:
+        """The next piece; None at the end. What it raises is `NoContent`."""
+
+    def ending(self, accepted: Sequence[int]) -> None:
+        """The final dot is sent next, for these of the recipients."""
 
 
 class ConnectionBroke(Exception):
@@ -107,7 +118,8 @@ class HopConnection(Protocol):
         self._since = 0.0
         self._begun_at = 0.0
         self._heard = 0
-        self._next_chunk: NextChunk | None = None
+        self._content: Content | None = None
+        self._accepted: tuple[int, ...] = ()
         self._fetching = False
         self._sending = False
         self._paused = False
@@ -132,18 +144,15 @@ class HopConnection(Protocol):
         """True where the content travels encrypted."""
         return self._session.under_tls
 
-    async def deliver(
-        self, outgoing: Outgoing, small: bytes | None, next_chunk: NextChunk
-    ) -> Settled:
-        """One transaction. ``small`` is the whole content where it is at hand.
+    async def deliver(self, outgoing: Outgoing, content: Content) -> Settled:
+        """One transaction.
 
         Raises:
             ConnectionBroke: see there.
         """
         if not self.is_usable:
             raise ConnectionBroke("the connection was closed", unused=True)
-        self._small = small
-        self._next_chunk = next_chunk
+        self._content = content
         self._answered = False
         self._begun_at = self._clock.seconds()
         waiting: Deferred[Settled] = Deferred()
@@ -206,7 +215,8 @@ class HopConnection(Protocol):
                     self._handshaking = True
                     self.transport.startTLS(self._tls)
                     self._session.tls_started()
-                case ContentWanted():
+                case ContentWanted(accepted):
+                    self._accepted = accepted
                     self._send_content()
                 case Settled():
                     result, self._result = self._result, None
@@ -263,10 +273,11 @@ class HopConnection(Protocol):
     # Ours
 
     def _send_content(self) -> None:
-        if self._small is not None:
+        assert self._content is not None  # noqa: S101
+        if self._content.small is not None:
             # The usual case: all of it, and the dot, in one write.
-            self._session.send_content(self._small)
-            self._session.end_content()
+            self._session.send_content(self._content.small)
+            self._end_content()
         else:
             self._sending = True
             self._paused = False
@@ -274,21 +285,26 @@ class HopConnection(Protocol):
             self.resumeProducing()
 
     async def _send_chunks(self) -> None:
-        assert self._next_chunk is not None  # noqa: S101
+        assert self._content is not None  # noqa: S101
         try:
             while self._sending and not self._paused:
-                chunk = await self._next_chunk()
+                chunk = await self._content.next()
                 if self._lost or self._session.is_over:
                     return
                 if chunk is None:
                     self._sending = False
                     self.transport.unregisterProducer()
-                    self._session.end_content()
+                    self._end_content()
                 else:
                     self._session.send_content(chunk)
                 self._flush()
         finally:
             self._fetching = False
+
+    def _end_content(self) -> None:
+        assert self._content is not None  # noqa: S101
+        self._content.ending(self._accepted)
+        self._session.end_content()
 
     def _flush(self) -> None:
         octets = self._session.data_to_send()

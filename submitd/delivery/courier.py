@@ -322,10 +322,6 @@ class Courier:
         """One transaction; gives outcomes for as many as it settled."""
         envelope = spooled.envelope
         dsn = "DSN" in hop.connection.offered
-        small: bytes | None = None
-        if spooled.header is not None and spooled.body is not None:
-            small = b"".join((spooled.header, *spooled.body))
-        content = _Content(self._spool, spooled)
         eight_bit = spooled.needs.eight_bit or envelope.body is not Body.SEVEN_BIT
         settled = await hop.connection.deliver(
             Outgoing(
@@ -337,8 +333,7 @@ class Courier:
                 ret=envelope.ret,
                 envid=envelope.envid,
             ),
-            small,
-            content.next,
+            _Content(self._spool, spooled, recipients),
         )
         verdicts = settled.verdicts
         if reused and all(one.code == 421 for one in verdicts):
@@ -350,12 +345,23 @@ class Courier:
 
 
 class _Content:
-    """A message's octets from the spool, chunk by chunk."""
+    """A message's octets: at hand, or from the spool, chunk by chunk (`Content`)."""
 
-    def __init__(self, spool: Spool, spooled: Spooled) -> None:
+    def __init__(
+        self, spool: Spool, spooled: Spooled, recipients: Sequence[Recipient]
+    ) -> None:
         self._spool = spool
         self._spooled = spooled
+        self._recipients = recipients
         self._number = -1
+        self.small: bytes | None = None
+        if spooled.header is not None and spooled.body is not None:
+            self.small = b"".join((spooled.header, *spooled.body))
+
+    def ending(self, accepted: Sequence[int]) -> None:
+        """As `Content.ending`."""
+        numbers = [self._recipients[place].number for place in accepted]
+        self._spool.mark_sent(self._spooled.queue_id, numbers)
 
     async def next(self) -> bytes | None:
         """The next piece; None at the end. Raises as `Spool.read_chunk`."""

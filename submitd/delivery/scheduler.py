@@ -47,6 +47,15 @@ _LONGEST_AGAIN: Final = 30.0
 _PUT_OFF: Final = 10.0
 """Seconds, and up to twice that, until a message that found no place is due again."""
 
+_MOST_INTERRUPTIONS: Final = 2
+"""Attempts cut off behind the final dot by our own death, which may each have
+arrived. A further one might be the third copy; its sender hears of it instead."""
+
+_CUT_OFF: Final = Failed(
+    EnhancedCode(5, 3, 0),
+    "sent whole to its host twice, and both times this server died before the "
+    "answer was kept: it has most likely arrived, and is not sent once more",
+)
 _LATER: Final = timedelta(minutes=15)
 """Until an outcome that could not be told of is looked for again."""
 
@@ -129,9 +138,17 @@ class DeliveryScheduler(Service):
     def take(self, spooled: Spooled) -> None:
         """A message that is leased to this process. Never raises, never waits."""
         groups: dict[str, tuple[Route, list[Recipient]]] = {}
+        cut_off: list[Recipient] = []
         for one in spooled.recipients:
+            if one.interruptions >= _MOST_INTERRUPTIONS:
+                cut_off.append(one)
+                continue
             route = self._routes.find(one.forward_path.mailbox.domain)
             groups.setdefault(route.key, (route, []))[1].append(one)
+        if cut_off:
+            job = Job(spooled, tuple(cut_off))
+            self.begin(job)
+            self.settle(job, [_CUT_OFF] * len(cut_off))
         is_full = self._stopping or self._open_jobs >= self._limits.messages
         if self._octets >= self._limits.octets:
             spooled = evolve(spooled, header=None, body=None)

@@ -69,6 +69,9 @@ class Ready:
 class ContentWanted:
     """354: send the content by `send_content`, then `end_content`."""
 
+    accepted: tuple[int, ...]
+    """The recipients that it goes to: places among those of the transaction."""
+
 
 @frozen
 class Settled:
@@ -399,10 +402,12 @@ class ClientSession:
             self._settle()
 
     def _on_data(self, answer: Reply) -> None:
-        someone = any(one is None for one in self._verdicts)
-        if answer.code == 354 and someone:
+        accepted = tuple(
+            place for place, one in enumerate(self._verdicts) if one is None
+        )
+        if answer.code == 354 and accepted:
             self._last = b"\r\n"
-            self._events.append(ContentWanted())
+            self._events.append(ContentWanted(accepted))
             return
         if answer.code == 354:
             # RFC 2920 section 3.1: nobody accepted, and yet content is wanted.

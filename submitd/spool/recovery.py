@@ -10,6 +10,7 @@ from typing import Final
 from submitd.spool import schema
 from submitd.spool.files import FileLock, make_folder, sync_folder
 from submitd.spool.reserve import Reserve
+from submitd.spool.sent import forget_sent, read_sent
 from submitd.spool.sqlite import (
     DATABASE,
     WRITE_LOCK,
@@ -34,6 +35,7 @@ class OpenSpool:
         self.lock_descriptor = lock_descriptor
         """To be inherited by workers: while one of them lives, the lock is held."""
 
+        self._folder = folder
         path = folder / DATABASE
         self._connection = connect(path, create=True)
         self._guard = threading.Lock()
@@ -73,8 +75,13 @@ class OpenSpool:
     def _release(self, owner: str | None) -> int:
         while True:
             try:
-                with self._guard, translated(), writing(self._connection, self._lock):
-                    return release_owner(self._connection, owner)
+                with self._guard, translated():
+                    sent = read_sent(self._folder, owner)
+                    with writing(self._connection, self._lock):
+                        freed = release_owner(self._connection, owner, sent)
+                    # A mark that stays is of a lease that is void: it counts once.
+                    forget_sent(self._folder, sent)
+                    return freed
             except SpoolFull:
                 if not self._reserve.release():
                     raise

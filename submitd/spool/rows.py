@@ -125,7 +125,7 @@ def read_moment(seconds: float) -> datetime:
 
 RECIPIENT_COLUMNS: Final = (
     "number, address, wishes, state, attempts, due_at, delay_reported, status, "
-    "diagnostic, host, last_attempt_at"
+    "diagnostic, host, last_attempt_at, interruptions"
 )
 
 
@@ -143,6 +143,7 @@ def read_recipient(row: tuple[Any, ...]) -> Recipient:
         diagnostic,
         host,
         last_attempt_at,
+        interruptions,
     ) = row
     return Recipient(
         number=number,
@@ -157,6 +158,7 @@ def read_recipient(row: tuple[Any, ...]) -> Recipient:
         last_attempt_at=None
         if last_attempt_at is None
         else read_moment(last_attempt_at),
+        interruptions=interruptions,
     )
 
 

@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 _TABLES: Final = """
 CREATE TABLE message (
@@ -71,7 +71,9 @@ CREATE TRIGGER message_deleted AFTER DELETE ON message BEGIN
   DELETE FROM recipient WHERE message = old.id;
   DELETE FROM event WHERE message = old.id;
 END;
-"""
+""",
+    # Deaths of ours between the final dot for this recipient and its record.
+    2: "ALTER TABLE recipient ADD COLUMN interruptions INTEGER NOT NULL DEFAULT 0;",
 }
 """For each older version, what makes it one newer."""
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -16,6 +16,7 @@ from submitd.spool import statements
 from submitd.spool.committer import Committer
 from submitd.spool.reserve import Reserve
 from submitd.spool.rows import QueueIds, fresh_spooled, number_of
+from submitd.spool.sent import SentMarks
 from submitd.spool.sqlite import (
     DATABASE,
     connect,
@@ -116,6 +117,7 @@ class SqliteSpool:
         self._path = folder / DATABASE
         self._owner = owner
         self._ids = QueueIds(number)
+        self._sent = SentMarks(folder, owner)
         self._committer = Committer(
             reactor, folder, Reserve(folder, reserve), on_commit
         )
@@ -125,6 +127,7 @@ class SqliteSpool:
 
     def start(self) -> None:
         """Start the threads."""
+        self._sent.open()
         self._committer.start()
         self._readers.start()
 
@@ -134,6 +137,7 @@ class SqliteSpool:
         self._readers.stop()
         for connection in self._connections:
             connection.close()
+        self._sent.close()
 
     def open_intake(self) -> SqliteIntake:
         """As `Spool.open_intake`."""
@@ -146,6 +150,10 @@ class SqliteSpool:
         )
         return claimed
 
+    def mark_sent(self, queue_id: str, numbers: Iterable[int]) -> None:
+        """As `Spool.mark_sent`."""
+        self._sent.set(number_of(queue_id), numbers)
+
     async def record(
         self, queue_id: str, results: Sequence[Result], reports: Sequence[Report] = ()
     ) -> Sequence[Spooled]:
@@ -155,6 +163,7 @@ class SqliteSpool:
                 connection, queue_id, results, reports, self._owner
             )
         )
+        self._sent.clear(number_of(queue_id), (one.number for one in results))
         return entered
 
     async def release(
@@ -166,6 +175,7 @@ class SqliteSpool:
                 connection, queue_id, numbers, self._owner, due_at
             )
         )
+        self._sent.clear(number_of(queue_id), numbers)
 
     def new_queue_id(self) -> str:
         """A queue id for a report."""

@@ -1,6 +1,7 @@
 """What is done inside a transaction: plain functions of a connection."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from sqlite3 import Connection
 from typing import Final
@@ -16,6 +17,7 @@ from submitd.spool.rows import (
     read_spooled,
     wishes_text,
 )
+from submitd.spool.sent import Marks
 from submitd.spool.store import NewMessage, Recipient, Report, Result, Spooled, State
 
 _STORY: Final = 100
@@ -277,8 +279,17 @@ def release(
     sweep_removed(connection)
 
 
-def release_owner(connection: Connection, owner: str | None) -> int:
-    """A dead owner's leases and uploads; None: everybody's. Gives the leases."""
+def release_owner(
+    connection: Connection, owner: str | None, sent: Mapping[str, Marks]
+) -> int:
+    """A dead owner's leases and uploads; None: everybody's. Gives the leases.
+
+    ``sent``: whom the dead had sent content to; it counts where they held the
+    lease to the end.
+    """
+    for name, marks in sent.items():
+        for mark in marks:
+            _count_interruption(connection, name, *mark)
     which = () if owner is None else (owner,)
     leased = "lease = ?" if which else "lease IS NOT NULL"
     begun = "owner = ?" if which else "1"
@@ -294,6 +305,19 @@ def release_owner(connection: Connection, owner: str | None) -> int:
         drop_intake(connection, identity)
     sweep_removed(connection)
     return freed
+
+
+def _count_interruption(
+    connection: Connection, owner: str, identity: int, number: int
+) -> None:
+    counted = connection.execute(
+        "UPDATE recipient SET interruptions = interruptions + 1 "
+        "WHERE message = ? AND number = ? AND lease = ?",
+        (identity, number, owner),
+    ).rowcount
+    if counted:
+        words = f"recipient {number}: submitd died before its host's answer was kept"
+        tell(connection, identity, time.time(), words)
 
 
 def sweep_removed(connection: Connection) -> None:

@@ -87,6 +87,8 @@ class Recipient:
     """The host that said it, as a name (Remote-MTA); empty where none was reached."""
 
     last_attempt_at: datetime | None = None
+    interruptions: int = 0
+    """Attempts that our own death cut off between the final dot and its record."""
 
 
 @frozen(kw_only=True)
@@ -237,6 +239,13 @@ class Spool(Protocol):
 
     async def read_chunk(self, queue_id: str, number: int) -> bytes | None:
         """One chunk of the body, from 0; None past the last one."""
+
+    def mark_sent(self, queue_id: str, numbers: Iterable[int]) -> None:
+        """The final dot for claimed recipients is sent next. Never waits or raises.
+
+        Until `record` or `release` a death of this process counts among their
+        `Recipient.interruptions`.
+        """
 
     async def record(
         self,

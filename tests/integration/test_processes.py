@@ -576,6 +576,58 @@ def test_a_stop_has_one_grace_for_sessions_and_attempts(server: Server) -> None:
 # Deaths
 
 
+def kill_workers(server: Server) -> None:
+    deaths = len(server.entries("worker-died"))
+    for pid in server.twistd.workers():
+        os.kill(pid, signal.SIGKILL)
+    server.logs("worker-died", deaths + 2)
+    server.settle()
+
+
+def kill_all(server: Server) -> None:
+    pids = server.twistd.workers()
+    server.twistd.kill()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    server.twistd.start()
+
+
+def dies_twice_behind_the_dot(server: Server, kill: Callable[[Server], None]) -> None:
+    """A third copy is the one that can be avoided: RFC 1047 has the first two."""
+    server.peer.unanswered = 2
+    server.start()
+    server.settle()
+    server.send()
+    for copies in (1, 2):
+        until(lambda copies=copies: server.arrived() >= copies, "a copy", 20)  # type: ignore[misc]
+        kill(server)
+    server.arrives("alice@example.org", 20)
+    until(lambda: server.twistd.queued() == 0, "an empty queue", 10)
+    assert server.arrived() == 2
+    (report,) = (one for one in server.peer.received if not one.reverse_path)
+    assert b"Status: 5.3.0" in report.content
+    assert b"it has most likely arrived" in b" ".join(report.content.split())
+    assert [one["status"] for one in server.logs("message-failed")] == ["5.3.0"]
+    # The marks of the dead are gone, too.
+    assert len(list((server.folder / "state").glob("spool.sent.*"))) == 2
+
+
+@pytest.mark.rfc("5321", "6.1")
+@served
+def test_workers_that_die_twice_behind_the_final_dot_send_two_copies_and_a_report(
+    server: Server,
+) -> None:
+    dies_twice_behind_the_dot(server, kill_workers)
+
+
+@pytest.mark.rfc("5321", "6.1")
+@served
+def test_a_server_that_dies_twice_behind_the_final_dot_sends_two_copies_and_a_report(
+    server: Server,
+) -> None:
+    dies_twice_behind_the_dot(server, kill_all)
+
+
 @served
 def test_a_dead_workers_attempt_is_taken_over_at_once(server: Server) -> None:
     server.peer.silent = 1

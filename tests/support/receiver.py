@@ -29,7 +29,7 @@ class Receiver(ServerFactory):
     What ``refusals`` holds for a local part is said to RCPT instead of 250, and
     what ``replies`` holds for a verb to that; None: it hangs up. After
     ``most_lines`` of content it says ``too_much``. ``keywords`` are those that
-    EHLO offers.
+    EHLO offers. The first ``unanswered`` messages it takes without a word.
     """
 
     noisy = False
@@ -40,6 +40,7 @@ class Receiver(ServerFactory):
         self.replies: dict[str, str | None] = {}
         self.most_lines: int | None = None
         self.too_much = "552 5.3.4 Too much for us"
+        self.unanswered = 0
         self.after_dot = "250 2.0.0 Ok"
         self.greeting = "220 receiver.example ESMTP"
         self.commands: list[str] = []
@@ -163,6 +164,8 @@ class _Conversation(LineReceiver):
         self._lines = None
         if self._to.after_dot.startswith("2"):
             self._to.take(self._message)
+            if len(self._to.received) <= self._to.unanswered:
+                return
         self._say(self._to.after_dot)
 
     def _quit(self, _: str) -> None:

@@ -64,7 +64,7 @@ class Queue:
         with writing(connection, self._lock):
             insert_message(connection, message, b"body\r\n", 0, 0, "w1")
             if not leased:
-                release_owner(connection, None)
+                release_owner(connection, None, {})
         connection.close()
         return message.queue_id
 

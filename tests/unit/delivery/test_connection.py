@@ -1,6 +1,6 @@
 """A connection to a next hop, with a host that the test plays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import pytest
@@ -56,6 +56,26 @@ class Wire(StringTransport):
         return octets
 
 
+class GivenContent:
+    """A message's content, and what was on the wire when its end was told."""
+
+    def __init__(self, small: bytes | None, chunks: list[Any], wire: Wire) -> None:
+        self.small = small
+        self.endings: list[tuple[Sequence[int], bytes]] = []
+        self._chunks = list(chunks)
+        self._wire = wire
+
+    async def next(self) -> bytes | None:
+        chunk = self._chunks.pop(0)
+        if isinstance(chunk, Deferred):
+            chunk = await chunk
+        fetched: bytes | None = chunk
+        return fetched
+
+    def ending(self, accepted: Sequence[int]) -> None:
+        self.endings.append((accepted, bytes(self._wire.value())))
+
+
 class Hop:
     """A connection, its wire and its clock."""
 
@@ -76,20 +96,12 @@ class Hop:
         self,
         chunks: list[Any] | None = None,
         small: bytes | None = b"text\r\n",
+        to: Sequence[str] = ("b@example.net",),
     ) -> list[Any]:
         """Begin a transaction; what it comes to is put into the list."""
-        left = list(chunks or ())
-
-        async def next_chunk() -> bytes | None:
-            chunk = left.pop(0)
-            if isinstance(chunk, Deferred):
-                chunk = await chunk
-            fetched: bytes | None = chunk
-            return fetched
-
         outgoing = Outgoing(
             reverse_path=parse_mailbox("a@example.org"),
-            forward_paths=(ForwardPath(parse_mailbox("b@example.net")),),
+            forward_paths=tuple(ForwardPath(parse_mailbox(one)) for one in to),
             size=6,
             body=Body.SEVEN_BIT,
             smtputf8=False,
@@ -97,8 +109,9 @@ class Hop:
             envid=None,
         )
         result: list[Any] = []
+        self.content = GivenContent(small, chunks or [], self.wire)
         delivering = Deferred.fromCoroutine(
-            self.connection.deliver(outgoing, small, next_chunk)
+            self.connection.deliver(outgoing, self.content)
         )
         delivering.addBoth(result.append)
         return result
@@ -128,6 +141,19 @@ def test_a_message_at_hand_leaves_in_one_write() -> None:
     hop.connection.dataReceived(b"250 done\r\n")
     assert codes(result) == [250]
     assert hop.connection.is_usable
+
+
+@pytest.mark.rfc("5321", "6.1")
+def test_the_dot_is_told_of_before_it_is_sent_and_for_whom_it_is() -> None:
+    """A death in between must not make a third copy (RFC 1047)."""
+    hop = Hop()
+    hop.deliver(to=("a@example.net", "b@example.net", "c@example.net"))
+    hop.wire.clear()
+    hop.connection.dataReceived(b"250 ok\r\n250 ok\r\n550 no\r\n250 ok\r\n")
+    assert hop.content.endings == []
+    hop.connection.dataReceived(b"354 go\r\n")
+    assert hop.content.endings == [((0, 2), b"")]
+    assert hop.wire.said() == b"text\r\n.\r\n"
 
 
 def test_a_yes_counts_whatever_nonsense_follows_it() -> None:
@@ -206,7 +232,9 @@ def test_content_is_fetched_as_the_wire_takes_it() -> None:
     hop.connection.pauseProducing()
     fetched.callback(b"three\r\n")
     assert hop.wire.said() == b"three\r\n"
+    assert hop.content.endings == []
     hop.connection.resumeProducing()
+    assert hop.content.endings == [((0,), b"")]
     assert hop.wire.said() == b".\r\n"
     hop.connection.dataReceived(b"250 done\r\n")
     assert codes(result) == [250]

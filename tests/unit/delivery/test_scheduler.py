@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Final
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -226,6 +227,30 @@ def test_a_stop_does_not_wait_for_a_spool_that_cannot_be_written() -> None:
     assert over == [None]
     assert site.recorded == []
     assert "message-relayed" not in site.events.names
+
+
+def test_what_may_have_arrived_twice_is_not_sent_a_third_time() -> None:
+    site = Site()
+    message = spooled(2)
+    first, second = message.recipients
+    site.scheduler.take(
+        evolve(
+            message,
+            recipients=(
+                evolve(first, interruptions=2),
+                evolve(second, interruptions=1),
+            ),
+        )
+    )
+    ((one,),) = site.recorded
+    assert (one.number, one.state, str(one.status)) == (0, State.FAILED, "5.3.0")
+    ((told,),) = site.reported
+    assert "most likely arrived" in told.diagnostic
+    assert not told.is_reply
+    # The other one waits for its host.
+    assert site.released == []
+    site.scheduler.stopService()
+    assert site.released == [([1], None)]
 
 
 def test_what_finds_no_place_is_due_again_after_the_others() -> None:

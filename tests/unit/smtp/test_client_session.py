@@ -80,7 +80,7 @@ def test_a_transaction_is_said_in_one_go_where_the_server_pipelines() -> None:
         b"RCPT TO:<b@example.net>\r\nRCPT TO:<c@example.net>\r\nDATA\r\n"
     )
     session.receive_data(b"250 ok\r\n250 ok\r\n550 5.1.1 no\r\n354 go\r\n")
-    assert session.next_event() == ContentWanted()
+    assert session.next_event() == ContentWanted((0,))
     session.send_content(b"")
     session.send_content(b"A: b\r\n\r\n.x\r\n")
     assert session.waiting is Waiting.BLOCK
@@ -104,7 +104,7 @@ def test_without_pipelining_each_command_waits_for_its_answer() -> None:
         b"RCPT TO:<b@example.net>\r\n",
         b"DATA\r\n",
     ]
-    assert session.next_event() == ContentWanted()
+    assert session.next_event() == ContentWanted((0,))
 
 
 @pytest.mark.rfc("5321", "4.1.4")
@@ -434,7 +434,7 @@ def test_content_that_is_answered_before_its_end_is_not_sent_on(
     session = ready()
     session.begin(outgoing(*to("b", "c")))
     session.receive_data(b"250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n")
-    assert session.next_event() == ContentWanted()
+    assert session.next_event() == ContentWanted((0,))
     session.send_content(b"A: b\r\n")
     session.receive_data(answer)
     assert codes(session.next_event()) == [verdict, 550]
@@ -459,7 +459,7 @@ def test_the_first_digit_decides() -> None:
     session = ready()
     session.begin(outgoing(*to("b", "c")))
     session.receive_data(b"259 ok\r\n253 ok\r\n354 what?\r\n354 go\r\n")
-    assert session.next_event() == ContentWanted()
+    assert session.next_event() == ContentWanted((0,))
     session.end_content()
     session.receive_data(b"250 done\r\n")
     assert codes(session.next_event()) == [250, 354]

@@ -4,7 +4,7 @@ import os
 import sqlite3
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import pytest
 from twisted.internet import reactor
@@ -26,6 +26,7 @@ from submitd.spool.files import FileLock, write_durably
 from submitd.spool.recovery import open_spool
 from submitd.spool.reserve import Reserve
 from submitd.spool.rows import QueueIds, number_of, queue_id_of
+from submitd.spool.sent import SentMarks, read_sent
 from submitd.spool.sqlite import DATABASE, SqliteStore, writing
 from submitd.spool.store import (
     CHUNK,
@@ -185,6 +186,80 @@ async def test_who_lost_the_lease_has_no_say(tmp_path: Path) -> None:
         assert s.opened.release_owner("owner-1") == 1
         await s.spool.record(accepted.queue_id, [result()])
         assert s.store.standing().messages == 1
+
+
+@pytest.mark.rfc("5321", "6.1")
+@in_reactor
+async def test_a_death_behind_the_final_dot_is_counted(tmp_path: Path) -> None:
+    """Nothing else tells afterwards whom a host may have given its 250."""
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept("sent", "recorded", "waiting")
+        s.spool.mark_sent(accepted.queue_id, [0, 1])
+        s.spool.mark_sent(accepted.queue_id, [0])  # once more: the host hung up
+        await s.spool.record(accepted.queue_id, [result(1, State.QUEUED)])
+        released = await s.accept()
+        s.spool.mark_sent(released.queue_id, [0])
+        await s.spool.release(released.queue_id, [0])
+        assert s.opened.release_owner("owner-1") == 2
+        first, second = await s.spool.claim_due(LATER, 10)
+        assert [one.interruptions for one in first.recipients] == [1, 0, 0]
+        assert [one.interruptions for one in second.recipients] == [0]
+        (recorded, died) = s.store.story(accepted.queue_id)
+        assert recorded.what == "recipient 1 queued: mx.example.net: 250 ok"
+        assert died.what == (
+            "recipient 0: submitd died before its host's answer was kept"
+        )
+
+
+@in_reactor
+async def test_a_start_counts_all_that_died_and_counts_it_once(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept("bob", "carol")
+        s.spool.mark_sent(accepted.queue_id, [1])
+        # As though another process had it: its marks are not of this lease.
+        (s.folder / "spool.sent.other").write_bytes(
+            (s.folder / "spool.sent.owner-1").read_bytes()
+        )
+    for _ in range(3):
+        open_spool(tmp_path / "state").close()
+    assert not list((tmp_path / "state").glob("spool.sent.*"))
+    async with Spooling(tmp_path) as s:
+        (claimed,) = await s.spool.claim_due(LATER, 10)
+        assert [one.interruptions for one in claimed.recipients] == [0, 1]
+
+
+@in_reactor
+async def test_mail_goes_on_where_no_mark_can_be_made(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept()
+        s.spool._sent.close()
+        s.spool.mark_sent(accepted.queue_id, [0])
+        await s.spool.record(accepted.queue_id, [result()])
+        assert s.store.standing().messages == 0
+
+
+def test_marks_take_the_places_of_those_that_went_and_are_bounded(
+    tmp_path: Path,
+) -> None:
+    marks = SentMarks(tmp_path, "me")
+    marks.open()
+    marks.set(7, range(20_000))
+    marks.clear(7, range(100, 20_000))
+    marks.set(8, range(50))
+    marks.close()
+    found = read_sent(tmp_path, "me")["me"]
+    assert sorted(found) == [(7, n) for n in range(100)] + [(8, n) for n in range(50)]
+    assert (tmp_path / "spool.sent.me").stat().st_size == 16 * 16 * 1024
+
+
+def test_half_a_mark_is_none(tmp_path: Path) -> None:
+    """As a disk leaves it that was full, or lost its power."""
+    marks = SentMarks(tmp_path, "me")
+    marks.open()
+    marks.set(7, [0, 1])
+    marks.close()
+    os.truncate(tmp_path / "spool.sent.me", 20)
+    assert read_sent(tmp_path, None) == {"me": [(7, 0)]}
 
 
 @in_reactor
@@ -651,17 +726,29 @@ def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
         SqliteStore(tmp_path / "state")
 
 
+_STEPS_BACK: Final = {
+    2: "ALTER TABLE recipient DROP COLUMN interruptions",
+    1: "DROP TRIGGER message_deleted",
+}
+"""What makes a database of a version out of one that is a version newer."""
+
+
+@pytest.mark.parametrize("version", _STEPS_BACK)
 @in_reactor
-async def test_an_older_spool_is_brought_up_to_date(tmp_path: Path) -> None:
+async def test_an_older_spool_is_brought_up_to_date(
+    tmp_path: Path, version: int
+) -> None:
     async with Spooling(tmp_path) as s:
         queue_id = (await s.accept()).queue_id
     with sqlite3.connect(s.folder / DATABASE) as older:
-        older.execute("DROP TRIGGER message_deleted")
-        older.execute("PRAGMA user_version = 1")
+        for step in range(schema.VERSION - 1, version - 1, -1):
+            older.execute(_STEPS_BACK[step])
+        older.execute(f"PRAGMA user_version = {version}")
     async with Spooling(tmp_path) as s:
         s.opened.release_owner("owner-1")
         (claimed,) = await s.spool.claim_due(LATER, 10)
         assert claimed.queue_id == queue_id
+        assert claimed.recipients[0].interruptions == 0
         await s.spool.record(queue_id, [result()])
     with sqlite3.connect(s.folder / DATABASE) as migrated:
         assert schema.version_of(migrated) == schema.VERSION
