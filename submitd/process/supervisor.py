@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -112,6 +112,9 @@ class Supervisor(Service):
         self._counts = Counts()
         self._summed = Summed()
         self._registry = CollectorRegistry()
+        self._died = Counter(
+            "submitd_worker_deaths", "Workers that died.", registry=self._registry
+        )
         self._standing: Standing | None = None
         self._standing_at = 0.0
         self._web: IListeningPort | None = None
@@ -288,6 +291,7 @@ class Supervisor(Service):
         )
         self._run(self._take_back(child.name))
         if not expected:
+            self._died.inc()
             lived = self._reactor.seconds() - child.started_at
             self._deaths = 1 if lived > _STABLE else self._deaths + 1
             delay = min(_FIRST_DELAY * 2 ** (self._deaths - 1), _LONGEST_DELAY)

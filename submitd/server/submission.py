@@ -58,6 +58,9 @@ _CUT_OFF: Final = 10.0
 """Seconds from our last words to the end of the connection, whatever it does."""
 
 
+_ON_THE_WAY: Final = 1.0
+"""Seconds that a stop allows between two steps of who has sent nothing yet."""
+
 _MOST_TURNED_AWAY: Final = 200
 
 
@@ -124,6 +127,7 @@ class SubmissionProtocol(Connection):
         self._end = "lost"
         self._hung_up = False
         self._timer: IDelayedCall | None = None
+        self._last_look: IDelayedCall | None = None
 
     # Twisted calls these
 
@@ -198,6 +202,8 @@ class SubmissionProtocol(Connection):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._last_look is not None:
+            self._last_look.cancel()
         factory = self.factory
         if self._handshaking:
             self._end = "tls"
@@ -223,9 +229,23 @@ class SubmissionProtocol(Connection):
     # Ours
 
     def shut_down(self) -> None:
-        """End the session as soon as no transaction is under way."""
-        if not self._busy and not self._session.in_transaction:
+        """End the session as soon as no transaction is under way.
+
+        Who has just come is on the way to a first one, and is let through: it
+        ends when nothing was heard for a moment.
+        """
+        session = self._session
+        if self._busy or self._lost or session.in_transaction or session.is_closing:
+            return
+        left = self._active_at + _ON_THE_WAY - self.factory.clock.seconds()
+        if session.transactions or left <= 0:
             self._interrupt(SHUTTING_DOWN, "shutdown")
+        elif self._last_look is None:
+            self._last_look = self.factory.clock.callLater(left, self._look_last)
+
+    def _look_last(self) -> None:
+        self._last_look = None
+        self.shut_down()
 
     def abort(self) -> None:
         """End it now: its time for a graceful end is over."""
@@ -329,10 +349,8 @@ class SubmissionProtocol(Connection):
                 self._transaction_at = self.factory.clock.seconds()
         else:
             self._transaction_at = None
-            if self.factory.stopping and not session.is_closing:
-                session.interrupt(SHUTTING_DOWN)
-                self._end = "shutdown"
-                self._flush()
+            if self.factory.stopping:
+                self.shut_down()
         if session.is_closing and not self._lost:
             if self._end == "lost":
                 self._end = "quit"

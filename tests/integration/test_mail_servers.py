@@ -114,6 +114,9 @@ longest = "1s"
 give_up = "60s"
 [delivery]
 own_names = ["old-name.example"]
+# Shorter than the wait for the next attempt: a Postfix that is told to reload
+# goes on with its old tables on a connection that is kept.
+idle_connection = 0.5
 [delivery.time_out]
 connect = "2s"
 """

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from submitd.mail.trace import TlsFacts
 from submitd.observe.metrics import Metrics
 from submitd.server.submission import (
+    SHUTTING_DOWN,
     SubmissionFactory,
     SubmissionProtocol,
     TimeLimits,
@@ -141,6 +142,42 @@ def test_a_client_that_stays_after_its_goodbye_is_cut_off() -> None:
     protocol.dataReceived(b"NOOP\r\n" * 10)
     here.pass_time(11)
     assert wire.disconnected
+
+
+def test_a_stop_lets_who_has_just_come_send_a_message() -> None:
+    """A reload must be noticed by nobody."""
+    here = site()
+    protocol, wire = here.connect()
+    here.factory.shut_down(30)
+    protocol.dataReceived(b"EHLO x\r\n")
+    here.clock.advance(0.9)
+    protocol.dataReceived(b"NOOP\r\n")
+    here.clock.advance(0.9)
+    protocol.dataReceived(MAIL)
+    here.clock.advance(5)
+    assert b"421" not in wire.value()
+    protocol.dataReceived(b".\r\n")
+    assert wire.value().endswith(b"250 2.0.0 Queued\r\n" + SHUTTING_DOWN.encode())
+    assert wire.closing
+
+
+def test_a_stop_ends_who_is_idle_and_who_never_comes_to_the_point() -> None:
+    here = site()
+    _, idle = here.connect()
+    here.clock.advance(1)
+    late, late_wire = here.connect()
+    here.factory.shut_down(30)
+    assert idle.closing
+    assert not late_wire.closing
+    here.clock.advance(0.5)
+    late.dataReceived(b"NOOP\r\n")
+    here.clock.advance(0.6)
+    assert not late_wire.closing
+    here.clock.advance(0.5)
+    assert late_wire.value().endswith(SHUTTING_DOWN.encode())
+    for protocol in tuple(here.factory._open):
+        protocol.connectionLost(Failure(ConnectionDone()))
+    assert here.clock.getDelayedCalls() == []
 
 
 def test_a_crowd_that_is_turned_away_does_not_pile_up() -> None:
