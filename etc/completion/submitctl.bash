@@ -20,6 +20,8 @@ _submitctl() {
             'dkim genkey') path='dkim genkey' ;;
             'dkim show') path='dkim show' ;;
             'dkim check') path='dkim check' ;;
+            'import') path='import' ;;
+            'import postfix') path='import postfix' ;;
         esac
     done
     case "$prev" in
@@ -33,7 +35,7 @@ _submitctl() {
         'dkim show --format') words='zone value' ;;
     esac
     [ -n "$words" ] || case "$path" in
-        '') words='check whoami queue reload status dkim -h --help --config -c --version' ;;
+        '') words='check whoami queue reload status dkim import -h --help --config -c --version' ;;
         'check') words='-h --help --live --json' ;;
         'whoami') words='-h --help --json' ;;
         'queue') words='list show count retry hold release remove -h --help' ;;
@@ -50,6 +52,8 @@ _submitctl() {
         'dkim genkey') words='-h --help --selector --type --bits --out --format' ;;
         'dkim show') words='-h --help --format --json' ;;
         'dkim check') words='-h --help --json' ;;
+        'import') words='postfix -h --help' ;;
+        'import postfix') words='-h --help --dovecot --opendkim --root' ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }

@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from submitd.cli import check, dkim, queue, server, whoami
+from submitd.cli import check, dkim, importing, queue, server, whoami
 from submitd.config.errors import ConfigErrors
 from submitd.spool.store import SpoolUnavailable
 
@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"submitd {version('submitd')}"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (check, whoami, queue, server, dkim):
+    for module in (check, whoami, queue, server, dkim, importing):
         module.declare(commands)
     return parser
 
