@@ -609,6 +609,7 @@ def dies_twice_behind_the_dot(server: Server, kill: Callable[[Server], None]) ->
     assert b"it has most likely arrived" in b" ".join(report.content.split())
     assert [one["status"] for one in server.logs("message-failed")] == ["5.3.0"]
     # The marks of the dead are gone, too.
+    server.settle()
     assert len(list((server.folder / "state").glob("spool.sent.*"))) == 2
 
 
