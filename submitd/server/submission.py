@@ -33,7 +33,7 @@ from submitd.observe.events import (
 )
 from submitd.observe.metrics import Metrics
 from submitd.server.limits import ConnectionCounts
-from submitd.smtp.event import Event, TlsWanted
+from submitd.smtp.event import Event, SenderOffered, TlsWanted
 from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession
 from submitd.tls.server import ServerTls
@@ -58,8 +58,9 @@ _CUT_OFF: Final = 10.0
 """Seconds from our last words to the end of the connection, whatever it does."""
 
 
-_ON_THE_WAY: Final = 1.0
-"""Seconds that a stop allows between two steps of who has sent nothing yet."""
+_ON_THE_WAY: Final = 3.0
+"""Seconds that a stop allows between two steps of who has sent nothing yet, and
+between the answer to a message and its client's QUIT."""
 
 _MOST_TURNED_AWAY: Final = 200
 
@@ -231,14 +232,14 @@ class SubmissionProtocol(Connection):
     def shut_down(self) -> None:
         """End the session as soon as no transaction is under way.
 
-        Who has just come is on the way to a first one, and is let through: it
-        ends when nothing was heard for a moment.
+        Who has just come is on the way to a first one, and who has just sent is
+        on the way out: they are told when nothing was heard for a moment.
         """
         session = self._session
         if self._busy or self._lost or session.in_transaction or session.is_closing:
             return
         left = self._active_at + _ON_THE_WAY - self.factory.clock.seconds()
-        if session.transactions or left <= 0:
+        if left <= 0:
             self._interrupt(SHUTTING_DOWN, "shutdown")
         elif self._last_look is None:
             self._last_look = self.factory.clock.callLater(left, self._look_last)
@@ -306,6 +307,15 @@ class SubmissionProtocol(Connection):
                     self._flush()
                     self._start_tls()
                     session.answer(None)
+                    continue
+                if (
+                    type(event) is SenderOffered
+                    and self.factory.stopping
+                    and session.transactions
+                ):
+                    # One message is let through, not all that would follow.
+                    self._end = "shutdown"
+                    session.answer(SHUTTING_DOWN)
                     continue
                 answer = self._desk.answer(event)
                 if answer is not None and type(answer) is not Reply:

@@ -150,30 +150,52 @@ def test_a_stop_lets_who_has_just_come_send_a_message() -> None:
     protocol, wire = here.connect()
     here.factory.shut_down(30)
     protocol.dataReceived(b"EHLO x\r\n")
-    here.clock.advance(0.9)
+    here.clock.advance(2.9)
     protocol.dataReceived(b"NOOP\r\n")
-    here.clock.advance(0.9)
+    here.clock.advance(2.9)
     protocol.dataReceived(MAIL)
-    here.clock.advance(5)
+    here.clock.advance(9)
     assert b"421" not in wire.value()
     protocol.dataReceived(b".\r\n")
-    assert wire.value().endswith(b"250 2.0.0 Queued\r\n" + SHUTTING_DOWN.encode())
+    assert wire.value().endswith(b"250 2.0.0 Queued\r\n")
+    here.clock.advance(2.9)
+    protocol.dataReceived(b"QUIT\r\n")
+    assert b"421" not in wire.value()
     assert wire.closing
+
+
+def test_a_stop_takes_no_second_message_and_waits_for_no_late_goodbye() -> None:
+    here = site()
+    greedy, wire = here.connect()
+    late, late_wire = here.connect()
+    here.factory.shut_down(30)
+    for protocol in (greedy, late):
+        protocol.dataReceived(b"EHLO x\r\n" + MAIL + b".\r\n")
+    last_words = b"250 2.0.0 Queued\r\n" + SHUTTING_DOWN.encode()
+    greedy.dataReceived(MAIL)
+    assert wire.value().endswith(last_words)
+    assert [wire.closing, late_wire.closing] == [True, False]
+    here.clock.advance(3.1)
+    assert late_wire.value().endswith(last_words)
+    assert late_wire.closing
+    for protocol in (greedy, late):
+        protocol.connectionLost(Failure(ConnectionDone()))
+    assert here.events.emitted[-1][1]["end"] == "shutdown"
 
 
 def test_a_stop_ends_who_is_idle_and_who_never_comes_to_the_point() -> None:
     here = site()
     _, idle = here.connect()
-    here.clock.advance(1)
+    here.clock.advance(3)
     late, late_wire = here.connect()
     here.factory.shut_down(30)
     assert idle.closing
     assert not late_wire.closing
-    here.clock.advance(0.5)
+    here.clock.advance(1.5)
     late.dataReceived(b"NOOP\r\n")
-    here.clock.advance(0.6)
+    here.clock.advance(1.6)
     assert not late_wire.closing
-    here.clock.advance(0.5)
+    here.clock.advance(1.5)
     assert late_wire.value().endswith(SHUTTING_DOWN.encode())
     for protocol in tuple(here.factory._open):
         protocol.connectionLost(Failure(ConnectionDone()))
