@@ -20,6 +20,8 @@ setup(
     # Lower bounds are what `make oldest` runs on; the versions that are
     # shipped and tested otherwise are those of requirements/runtime.txt.
     install_requires=[
+        # The authority's protocol; asked in a process that ends with its errand.
+        "acme >= 5.0",
         "argon2-cffi >= 23.1",
         "attrs >= 23.2",
         # passlib 1.7.4, which names and parses the schemes, fails with bcrypt 5.
@@ -27,12 +29,16 @@ setup(
         "cryptography >= 44",
         # Ed25519 signatures are verified with the extra's PyNaCl.
         "dkimpy[ed25519] >= 1.1.5",
+        # Updates of name servers (RFC 2136).
+        "dnspython >= 2.6.1",
         "idna >= 3.7",
+        "josepy >= 2.0",
         # Its time-outs, reconnection and binds are worked around for this version.
         "ldaptor == 21.2.0",
         "passlib == 1.7.4",
         "prometheus-client >= 0.20",
         "pyOpenSSL >= 25.0",
+        "requests >= 2.32",
         "service-identity >= 24.1",
         "Twisted >= 24.11",
         "zope.interface >= 7.0",

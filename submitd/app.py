@@ -40,7 +40,7 @@ def makeService(options: Options) -> IService:
     file = Path(options["config"])
     try:
         config, source = read_config(file)
-        load_material(config, source)
+        material = load_material(config, source)
     except ConfigErrors as wrong:
         _refuse(wrong)
     if not config.listener:
@@ -48,7 +48,7 @@ def makeService(options: Options) -> IService:
             f"submitd: {file} has no [listener.NAME]: mail can only go out",
             file=sys.stderr,
         )
-    return Supervisor(reactor, file.absolute(), config, source)
+    return Supervisor(reactor, file.absolute(), config, source, material.order)
 
 
 def _refuse(wrong: ConfigErrors) -> NoReturn:

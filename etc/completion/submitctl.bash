@@ -16,6 +16,9 @@ _submitctl() {
             'queue remove') path='queue remove' ;;
             'reload') path='reload' ;;
             'status') path='status' ;;
+            'certificate') path='certificate' ;;
+            'certificate show') path='certificate show' ;;
+            'certificate renew') path='certificate renew' ;;
             'dkim') path='dkim' ;;
             'dkim genkey') path='dkim genkey' ;;
             'dkim show') path='dkim show' ;;
@@ -35,7 +38,7 @@ _submitctl() {
         'dkim show --format') words='zone value' ;;
     esac
     [ -n "$words" ] || case "$path" in
-        '') words='check whoami queue reload status dkim import -h --help --config -c --version' ;;
+        '') words='check whoami queue reload status certificate dkim import -h --help --config -c --version' ;;
         'check') words='-h --help --live --json' ;;
         'whoami') words='-h --help --json' ;;
         'queue') words='list show count retry hold release remove -h --help' ;;
@@ -48,6 +51,9 @@ _submitctl() {
         'queue remove') words='-h --help --sender --recipient --domain --older-than --held --json --all' ;;
         'reload') words='-h --help' ;;
         'status') words='-h --help --json' ;;
+        'certificate') words='show renew -h --help' ;;
+        'certificate show') words='-h --help --json' ;;
+        'certificate renew') words='-h --help --force --json' ;;
         'dkim') words='genkey show check -h --help' ;;
         'dkim genkey') words='-h --help --selector --type --bits --out --format' ;;
         'dkim show') words='-h --help --format --json' ;;

@@ -13,7 +13,8 @@ from submitd.cli.probes import probe
 from submitd.config.reader import read_config
 from submitd.config.sections import Config, ListenerSection
 from submitd.process.material import Material, load_material
-from submitd.process.sockets import addresses_of
+from submitd.process.order import Order
+from submitd.process.sockets import addresses_of, challenge_addresses
 
 _LIVE_TIME: Final = 120.0
 
@@ -62,11 +63,21 @@ def described(config: Config, material: Material) -> Iterator[Finding]:
             f"{one.host} port {one.port}" for one in addresses_of(listener)
         )
         yield Finding(Verdict.GOOD, f"listener {name}", f"{where}, {_manner(listener)}")
+    if material.order is not None:
+        yield Finding(Verdict.GOOD, "certificate", _ordered(material.order, config))
     for name, signer in material.signers.items():
         selectors = ", ".join(one.selector for one in signer.keys)
         yield Finding(
             Verdict.GOOD, f"dkim {name}", f"signs as {signer.domain} by {selectors}"
         )
+
+
+def _ordered(order: Order, config: Config) -> str:
+    where = ", ".join(
+        f"{one.host} port {one.port}" for one in challenge_addresses(config)
+    )
+    proved = f"{order.challenge} on {where}" if where else order.challenge
+    return f"for {', '.join(order.names)} from {order.authority}, by {proved}"
 
 
 def _manner(listener: ListenerSection) -> str:

@@ -6,7 +6,15 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from submitd.cli import check, dkim, importing, queue, server, whoami
+from submitd.cli import (
+    certificate,
+    check,
+    dkim,
+    importing,
+    queue,
+    server,
+    whoami,
+)
 from submitd.config.errors import ConfigErrors
 from submitd.spool.store import SpoolUnavailable
 
@@ -30,7 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"submitd {version('submitd')}"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (check, whoami, queue, server, dkim, importing):
+    for module in (check, whoami, queue, server, certificate, dkim, importing):
         module.declare(commands)
     return parser
 

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
 from service_identity.cryptography import extract_patterns
 from service_identity.exceptions import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, verify_service_identity
+from twisted.internet.threads import deferToThread
 
 from submitd.auth.errors import DirectoryRefusesUs, DirectoryUnavailable
 from submitd.auth.ldap import (
@@ -27,6 +29,7 @@ from submitd.dns.resolver import Resolver, make_resolver
 from submitd.mail.address import BadAddress, parse_mailbox
 from submitd.observe.events import Level
 from submitd.process.material import Material
+from submitd.tls.making import is_temporary
 
 _RENEW: Final = timedelta(days=14)
 """A certificate that ends within this time should have been renewed."""
@@ -40,6 +43,7 @@ async def probe(reactor: Any, config: Config, material: Material) -> list[Findin
     try:
         return [
             *probe_certificate(config, material, datetime.now(UTC)),
+            *await probe_authority(material),
             *[one async for one in probe_directory(reactor, config.ldap, material)],
             await probe_resolver(resolver, material.hostname),
             *await probe_signers(resolver, material.signers),
@@ -53,10 +57,17 @@ def probe_certificate(
     config: Config, material: Material, now: datetime
 ) -> list[Finding]:
     """Its dates, and whether it is for our name. Blocks."""
-    if material.tls_files is None:
+    files = material.tls_files
+    if files is None:
         return []
-    leaf = material.tls_files.leaf()
-    about = f"certificate {config.tls.certificate}"
+    about = f"certificate {files.certificate}"
+    if material.tls_context is None:
+        text = "there is none yet; a start of the server makes one, and orders"
+        return [Finding(Verdict.ODD, about, text)]
+    leaf = files.leaf()
+    if config.tls.acme and is_temporary(leaf):
+        text = "it is temporary: the authority has not issued one yet"
+        return [Finding(Verdict.ODD, about, text)]
     begins, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     if ends <= now:
         dates = Finding(Verdict.WRONG, about, f"it ended on {ends:%Y-%m-%d}")
@@ -75,6 +86,23 @@ def _named(leaf: x509.Certificate, about: str, hostname: str) -> Finding:
         text = f"it is not for {hostname}; clients that verify names will refuse it"
         return Finding(Verdict.WRONG, about, text)
     return Finding(Verdict.GOOD, about, f"it is for {hostname}")
+
+
+async def probe_authority(material: Material) -> list[Finding]:
+    """Does it answer, and where are its terms?"""
+    if (order := material.order) is None:
+        return []
+    # Not at the top: its libraries take as long to load as all of the rest.
+    from submitd.tls.authority import NotIssued, terms_of
+
+    about = f"authority {order.authority}"
+    trust = Path(order.ca_file) if order.ca_file else None
+    try:
+        terms = await deferToThread(terms_of, order.authority, trust)
+    except NotIssued as problem:
+        return [Finding(Verdict.UNKNOWN, about, str(problem))]
+    text = f"it answers; its terms: {terms or 'none'}"
+    return [Finding(Verdict.GOOD, about, text)]
 
 
 async def probe_directory(

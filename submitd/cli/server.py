@@ -23,10 +23,13 @@ def declare(commands: Any) -> None:  # noqa: ANN401
     status.set_defaults(run=show_status)
 
 
-def _ask(options: argparse.Namespace, what: str, time_out: float) -> Message | None:
+def ask_server(
+    options: argparse.Namespace, asked: Message, time_out: float
+) -> Message | None:
+    """What the running server answers; None: it does not, and that was said."""
     control_socket = read_server_section(options.config).control_socket
     try:
-        return request(control_socket, {"do": what}, time_out)
+        return request(control_socket, asked, time_out)
     except ControlUnavailable as problem:
         print(f"submitctl: {problem}. Is submitd running?", file=sys.stderr)
         return None
@@ -34,7 +37,7 @@ def _ask(options: argparse.Namespace, what: str, time_out: float) -> Message | N
 
 def reload_server(options: argparse.Namespace) -> int:
     """Reload; a faulty configuration is refused and the old one stays in use."""
-    if (answer := _ask(options, "reload", _RELOAD_TIME)) is None:
+    if (answer := ask_server(options, {"do": "reload"}, _RELOAD_TIME)) is None:
         return os.EX_UNAVAILABLE
     for problem in answer.get("problems", ()):
         print(f"submitctl: {problem}", file=sys.stderr)
@@ -43,7 +46,7 @@ def reload_server(options: argparse.Namespace) -> int:
 
 def show_status(options: argparse.Namespace) -> int:
     """Show what runs."""
-    if (answer := _ask(options, "status", _STATUS_TIME)) is None:
+    if (answer := ask_server(options, {"do": "status"}, _STATUS_TIME)) is None:
         return os.EX_UNAVAILABLE
     if not answer.pop("ok"):
         for problem in answer.get("problems", ()):

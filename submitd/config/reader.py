@@ -9,7 +9,13 @@ from typing import Any, Final, TypeAlias
 from attrs import evolve, field, fields, frozen
 
 from submitd.config.errors import ConfigErrors, ConfigProblem
-from submitd.config.sections import Config, ListenerSection, RuleSection, ServerSection
+from submitd.config.sections import (
+    AcmeSection,
+    Config,
+    ListenerSection,
+    RuleSection,
+    ServerSection,
+)
 
 Tables: TypeAlias = dict[str, Any]
 
@@ -228,10 +234,44 @@ def _contradictions(config: Config, reading: _Reading) -> Iterator[ConfigProblem
 def _tls_problems(config: Config, reading: _Reading) -> Iterator[ConfigProblem]:
     needed = [name for name, one in config.listener.items() if one.tls != "none"]
     for key in ("certificate", "key"):
-        if getattr(config.tls, key) is None and needed:
-            yield reading.problem(
-                ("tls", key), None, f"is needed for [listener.{needed[0]}]"
-            )
+        written = getattr(config.tls, key)
+        if config.tls.acme and written is not None:
+            right = "is not for acme = true, which has a file of its own"
+            yield reading.problem(("tls", key), str(written), right)
+        elif not config.tls.acme and written is None and needed:
+            right = f"is needed for [listener.{needed[0]}], or acme = true"
+            yield reading.problem(("tls", key), None, right)
+    if config.tls.acme:
+        yield from _acme_problems(config.acme, reading)
+
+
+def _acme_problems(acme: AcmeSection, reading: _Reading) -> Iterator[ConfigProblem]:
+    if not acme.terms_agreed:
+        right = "must be true: the authority issues to nobody else"
+        yield reading.problem(("acme", "terms_agreed"), False, right)
+    if not acme.authority.startswith("https://"):
+        right = "must be an https:// URL"
+        yield reading.problem(("acme", "authority"), acme.authority, right)
+    if bool(acme.account_id) != bool(acme.account_key_file):
+        right = "`account_id` and `account_key_file` go together"
+        written = acme.account_key_file or None
+        yield reading.problem(("acme", "account_key_file"), written, right)
+    if acme.webroot is not None and acme.challenge != "http-01":
+        right = 'is for challenge = "http-01" only'
+        yield reading.problem(("acme", "webroot"), str(acme.webroot), right)
+    if acme.challenge == "dns-01":
+        if acme.dns.server is None:
+            right = 'is needed for challenge = "dns-01"'
+            yield reading.problem(("acme", "dns", "server"), None, right)
+        if bool(acme.dns.key_name) != bool(acme.dns.key_file):
+            right = "`key_name` and `key_file` go together"
+            written = acme.dns.key_file or None
+            yield reading.problem(("acme", "dns", "key_file"), written, right)
+        return
+    for name in acme.names:
+        if name.startswith("*."):
+            right = 'a name with * needs challenge = "dns-01"'
+            yield reading.problem(("acme", "names"), name, right)
 
 
 def _listener_problems(
@@ -258,13 +298,17 @@ def _listener_problems(
 def _shared_ports(config: Config, reading: _Reading) -> Iterator[ConfigProblem]:
     """Two listeners on one socket: a client would reach the one or the other."""
     first: dict[tuple[str, int], str] = {}
+    acme = config.acme
+    if config.tls.acme and acme.awaited_on is not None:
+        first[acme.address, acme.awaited_on] = "[acme]"
     for name, listener in config.listener.items():
-        other = first.setdefault((listener.address, listener.port), name)
-        if other != name:
+        table = f"[listener.{name}]"
+        other = first.setdefault((listener.address, listener.port), table)
+        if other != table:
             yield reading.problem(
                 ("listener", name, "port"),
                 listener.port,
-                f"is taken by [listener.{other}] on the same address",
+                f"is taken by {other} on the same address",
             )
 
 

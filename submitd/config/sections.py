@@ -13,6 +13,7 @@ from attrs import Factory, field, frozen
 
 from submitd.config.values import (
     address,
+    certificate_name,
     choice,
     domain,
     filled_text,
@@ -148,6 +149,122 @@ class TlsSection:
         "OpenSSL cipher list for TLS 1.2. Empty: modern ones (RFC 9325).",
         default="",
     )
+    acme: bool = setting(
+        truth,
+        "Have the certificate from an authority, instead of files: see [acme].",
+        default=False,
+    )
+
+
+@frozen(kw_only=True)
+class AcmeDnsSection:
+    """For dns-01: the name server that takes updates (RFC 2136)."""
+
+    server: tuple[str, int] | None = setting(
+        socket_address_or_off,
+        '"address:port" of the zone\'s primary server.',
+        default="off",
+        example="192.0.2.53:53",
+    )
+    zone: str = setting(
+        optional_domain, "The zone. Empty: the server is asked.", default=""
+    )
+    key_name: str = setting(
+        text, "Name of the TSIG key. Empty: updates are not signed.", default=""
+    )
+    key_algorithm: str = setting(
+        choice("hmac-sha256", "hmac-sha384", "hmac-sha512"),
+        "Its algorithm.",
+        default="hmac-sha256",
+    )
+    key_file: str = setting(
+        text,
+        'File with the key in base64, or "credential:NAME" of systemd.',
+        default="",
+    )
+    settle: timedelta = setting(
+        span(),
+        "What the zone's other servers are given to take up a record.",
+        default="10s",
+    )
+
+
+@frozen(kw_only=True)
+class AcmeSection:
+    """The authority that issues the certificate (ACME, RFC 8555)."""
+
+    authority: str = setting(
+        filled_text,
+        "URL of its directory.",
+        default="https://acme-v02.api.letsencrypt.org/directory",
+    )
+    terms_agreed: bool = setting(
+        truth,
+        "You have read its terms of service (`submitctl check --live` "
+        "tells where they are), and agree.",
+        default=False,
+    )
+    contact: str = setting(
+        text,
+        "Mail address for the authority's warnings.",
+        default="",
+        example="postmaster@example.org",
+    )
+    names: tuple[str, ...] = setting(
+        listed(certificate_name),
+        "What the certificate is for. Empty: the hostname.",
+        default=(),
+        example=["submit.example.org", "smtp.example.org"],
+    )
+    challenge: str = setting(
+        choice("http-01", "tls-alpn-01", "dns-01"),
+        'How the names are proved: on port 80, on port 443, or by "dns-01".',
+        default="http-01",
+    )
+    address: str = setting(
+        listen_address,
+        'Where the authority\'s question is awaited: IP address, "*" for all, or '
+        '"systemd:NAME".',
+        default="*",
+    )
+    port: int = setting(
+        whole(0, 65535), "Its port. 0: 80 for http-01, 443 for tls-alpn-01.", default=0
+    )
+    webroot: Path | None = setting(
+        optional_path,
+        "For http-01 where a web server has port 80: the folder that it shows.",
+        default="",
+        example="/var/www/html",
+    )
+    key: str = setting(
+        choice("ecdsa", "rsa"),
+        'Kind of private key. "rsa" where very old devices send mail.',
+        default="ecdsa",
+    )
+    profile: str = setting(
+        text, "The authority's profile of certificate. Empty: its default.", default=""
+    )
+    ca_file: Path | None = setting(
+        optional_path,
+        "PEM: who may vouch for the authority's web server. Empty: the system's.",
+        default="",
+    )
+    account_id: str = setting(
+        text, "Key id, where the authority binds accounts (EAB).", default=""
+    )
+    account_key_file: str = setting(
+        text, "File with that key in base64url, or a credential.", default=""
+    )
+    dns: AcmeDnsSection = field(
+        default=Factory(AcmeDnsSection), metadata={"table": AcmeDnsSection}
+    )
+
+    @property
+    def awaited_on(self) -> int | None:
+        """The port on which we answer the authority; None: others do."""
+        if self.webroot is not None or self.challenge == "dns-01":
+            return None
+        return self.port or (80 if self.challenge == "http-01" else 443)
 
 
 @frozen(kw_only=True)
@@ -627,6 +744,7 @@ class Config:
     log: LogSection = Factory(LogSection)
     metrics: MetricsSection = Factory(MetricsSection)
     tls: TlsSection = Factory(TlsSection)
+    acme: AcmeSection = Factory(AcmeSection)
     listener: Mapping[str, ListenerSection] = field(
         factory=dict, metadata={"tables": ListenerSection, "name": "NAME"}
     )

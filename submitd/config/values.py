@@ -208,6 +208,12 @@ def domain(value: object) -> str:
         raise ValueError("must be a domain name such as mail.example.org") from problem
 
 
+def certificate_name(value: object) -> str:
+    """A domain name, or ``*.`` and one: any name right below it."""
+    star = "*." if text(value).startswith("*.") else ""
+    return star + domain(text(value).removeprefix(star))
+
+
 def optional_domain(value: object) -> str:
     """A domain name, or empty."""
     return domain(value) if value != "" else ""

@@ -75,6 +75,15 @@ CERTIFICATE_LOADED: Final = LogEvent(
 CERTIFICATE_REFUSED: Final = LogEvent(
     "certificate-refused", Level.ERROR, "the changed certificate is not usable"
 )
+CERTIFICATE_ISSUED: Final = LogEvent(
+    "certificate-issued", Level.INFO, "a new certificate is here"
+)
+CERTIFICATE_NOT_ISSUED: Final = LogEvent(
+    "certificate-not-issued", Level.ERROR, "the authority gave no certificate"
+)
+CERTIFICATE_ENDS: Final = LogEvent(
+    "certificate-ends", Level.ERROR, "the certificate ends soon, and is not renewed"
+)
 CONTROL_REQUEST: Final = LogEvent("control-request", Level.INFO, "admin request")
 SUPERVISOR_SILENT: Final = LogEvent(
     "supervisor-silent", Level.WARN, "no answer from the supervisor; counting alone"

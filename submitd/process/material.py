@@ -6,6 +6,7 @@ stops all three, with file, key, value and what would be right.
 
 import os
 import socket
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from submitd.dkim.canonical import Canon
 from submitd.dkim.key import BadSelector, PrivateKey, UnusableKey, expand_selector
 from submitd.dkim.sign import Signer, SigningKey
 from submitd.mail.address import BadAddress, parse_domain
+from submitd.process.order import Order, certificate_file
 from submitd.tls.client import load_trust
 from submitd.tls.server import MODERN_CIPHERS, TlsFiles, UnusableCertificate
 
@@ -34,6 +36,9 @@ class Material:
     hostname: str
     tls_files: TlsFiles | None
     tls_context: SSL.Context | None = field(repr=False)
+    tls_state: object
+    """Of the files when they were read: what comes later is a change."""
+
     signers: Mapping[str, Signer]
     """By From domain; ``*.example.org`` for subdomains."""
 
@@ -41,6 +46,8 @@ class Material:
     ldap_trust: Any = field(repr=False)
     route_passwords: Mapping[str, str] = field(repr=False)
     route_trust: Mapping[str, Any] = field(repr=False)
+    order: Order | None
+    """For an authority; None: the certificate is in files of the operator's."""
 
 
 def own_hostname(config: Config) -> str:
@@ -51,14 +58,21 @@ def own_hostname(config: Config) -> str:
 def tls_files_of(config: Config) -> TlsFiles | None:
     """Where certificate and key are; None: none is configured."""
     tls = config.tls
-    if tls.certificate is None or tls.key is None:
+    certificate, key = tls.certificate, tls.key
+    if tls.acme:
+        certificate = key = certificate_file(_acme_folder(config))
+    if certificate is None or key is None:
         return None
     return TlsFiles(
-        certificate=tls.certificate,
-        key=tls.key,
+        certificate=certificate,
+        key=key,
         minimum=tls.minimum,
         ciphers=tls.ciphers or MODERN_CIPHERS,
     )
+
+
+def _acme_folder(config: Config) -> Path:
+    return config.server.state_directory / "acme"
 
 
 def load_material(config: Config, source: Source) -> Material:
@@ -97,15 +111,18 @@ class _Loading:
             for name, route in config.route.items()
         }
         ldap_trust = self._trust("[ldap] ca_file", config.ldap.ca_file)
+        state = None if files is None else _state_of(files)
         material = Material(
             hostname=hostname,
             tls_files=files,
-            tls_context=None if files is None else self._context(files),
+            tls_state=state,
+            tls_context=self._context(files),
             signers=signers,
             ldap_password=password,
             ldap_trust=ldap_trust,
             route_passwords=passwords,
             route_trust=trust,
+            order=self._order(hostname) if config.tls.acme else None,
         )
         if self._problems:
             raise ConfigErrors(self._problems)
@@ -123,14 +140,55 @@ class _Loading:
             self._problem("[server] hostname", name, right)
             return "localhost"
 
-    def _context(self, files: TlsFiles) -> SSL.Context | None:
+    def _context(self, files: TlsFiles | None) -> SSL.Context | None:
+        acme = self._config.tls.acme
+        if files is None or (acme and not _is_there(files.certificate)):
+            return None  # who starts the server has one made
         try:
             return files.load()
         except UnusableCertificate as problem:
             words = str(problem)
+            if acme:
+                right = f"{words}; without the file, a new one is ordered"
+                self._problem("[tls] acme", True, right)
+                return None
             key = "key" if words.startswith(str(files.key)) else "certificate"
             self._problem(f"[tls] {key}", str(getattr(files, key)), words)
             return None
+
+    def _order(self, hostname: str) -> Order:
+        acme, dns = self._config.acme, self._config.acme.dns
+        account_key = self._secret("[acme] account_key_file", acme.account_key_file)
+        update = None
+        if acme.challenge == "dns-01" and dns.server is not None:
+            secret = self._secret("[acme.dns] key_file", dns.key_file)
+            if dns.key_file and not _is_base64(secret):
+                self._problem("[acme.dns] key_file", dns.key_file, "is not base64")
+            update = {
+                "address": dns.server[0],
+                "port": dns.server[1],
+                "zone": dns.zone,
+                "key_name": dns.key_name,
+                "key_algorithm": dns.key_algorithm,
+                "key_secret": secret,
+            }
+        if acme.ca_file is not None:
+            self._trust("[acme] ca_file", acme.ca_file)
+        return Order(
+            folder=str(_acme_folder(self._config)),
+            names=acme.names or (hostname,),
+            authority=acme.authority,
+            ca_file=str(acme.ca_file or ""),
+            contact=acme.contact,
+            challenge=acme.challenge,
+            key=acme.key,
+            profile=acme.profile,
+            account_id=acme.account_id,
+            account_key=account_key,
+            webroot=str(acme.webroot or ""),
+            dns=update,
+            settle=dns.settle.total_seconds(),
+        )
 
     def _signer(
         self, name: str, section: DkimDomainSection, hostname: str
@@ -204,6 +262,28 @@ class _Loading:
         except ValueError as problem:
             self._problem(key, str(file), str(problem))
         return None
+
+
+def _is_there(file: Path) -> bool:
+    """Whether there is such a file; who may not look into its folder cannot tell."""
+    try:
+        return file.exists()
+    except PermissionError:
+        return False
+
+
+def _state_of(files: TlsFiles) -> object:
+    try:
+        return files.state()
+    except OSError:
+        return None  # to read them fails, too, and says why
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        return bool(b64decode(text, validate=True))
+    except ValueError:
+        return False
 
 
 def secret_path(where: str, folder: Path) -> Path:

@@ -3,7 +3,7 @@
 import errno
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -27,12 +27,42 @@ class BindAddress:
     port: int
 
 
+@frozen
+class Bound:
+    """The sockets that a configuration needs."""
+
+    listeners: Mapping[str, Sequence[socket.socket]]
+    challenge: Sequence[socket.socket]
+    """Where an authority's question is awaited."""
+
+
 def addresses_of(listener: ListenerSection) -> tuple[BindAddress, ...]:
     """The sockets that a listener needs; ``*`` needs one of each family."""
-    if listener.address == "*":
+    return _addresses(listener.address, listener.port)
+
+
+def challenge_addresses(config: Config) -> tuple[BindAddress, ...]:
+    """The sockets that an authority's question needs, if one is awaited."""
+    port = config.acme.awaited_on
+    if not config.tls.acme or port is None:
+        return ()
+    return _addresses(config.acme.address, port)
+
+
+def _addresses(address: str, port: int) -> tuple[BindAddress, ...]:
+    if address == "*":
         hosts = ("0.0.0.0", "::") if socket.has_dualstack_ipv6() else ("0.0.0.0",)  # noqa: S104
-        return tuple(BindAddress(host, listener.port) for host in hosts)
-    return (BindAddress(listener.address, listener.port),)
+        return tuple(BindAddress(host, port) for host in hosts)
+    return (BindAddress(address, port),)
+
+
+def _needed(config: Config) -> Iterator[tuple[str, BindAddress]]:
+    """Each socket, and the table that wants it."""
+    for name, listener in config.listener.items():
+        for where in addresses_of(listener):
+            yield f"[listener.{name}]", where
+    for where in challenge_addresses(config):
+        yield "[acme]", where
 
 
 class Sockets:
@@ -41,34 +71,33 @@ class Sockets:
     def __init__(self) -> None:
         self._open: dict[BindAddress, socket.socket] = {}
 
-    def bind(self, config: Config) -> dict[str, list[socket.socket]]:
-        """The sockets of each listener; those that are open already are kept.
+    def bind(self, config: Config) -> Bound:
+        """All sockets that it needs; those that are open already are kept.
 
         Raises:
             CannotBind: nothing changed.
         """
         fresh: dict[BindAddress, socket.socket] = {}
-        found: dict[str, list[socket.socket]] = {}
         try:
-            for name, listener in config.listener.items():
-                for where in addresses_of(listener):
-                    if (one := self._open.get(where) or fresh.get(where)) is None:
-                        fresh[where] = one = _listen(name, where)
-                    found.setdefault(name, []).append(one)
+            for table, where in _needed(config):
+                if where not in self._open and where not in fresh:
+                    fresh[where] = _listen(table, where)
         except CannotBind:
             for one in fresh.values():
                 one.close()
             raise
         self._open.update(fresh)
-        return found
+        return Bound(
+            {
+                name: [self._open[where] for where in addresses_of(listener)]
+                for name, listener in config.listener.items()
+            },
+            [self._open[where] for where in challenge_addresses(config)],
+        )
 
     def close_unused(self, config: Config) -> None:
         """Close what no listener of ``config`` needs any more."""
-        needed = {
-            where
-            for listener in config.listener.values()
-            for where in addresses_of(listener)
-        }
+        needed = {where for _, where in _needed(config)}
         for where in self._open.keys() - needed:
             self._open.pop(where).close()
 
@@ -86,9 +115,9 @@ class Sockets:
         )
 
 
-def _listen(name: str, where: BindAddress) -> socket.socket:
+def _listen(table: str, where: BindAddress) -> socket.socket:
     if where.host.startswith("systemd:"):
-        return _passed(name, where.host.removeprefix("systemd:"))
+        return _passed(table, where.host.removeprefix("systemd:"))
     family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
     one = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -101,7 +130,7 @@ def _listen(name: str, where: BindAddress) -> socket.socket:
     except OSError as problem:
         one.close()
         raise CannotBind(
-            f"[listener.{name}]: cannot listen on {where.host} port {where.port}: "
+            f"{table}: cannot listen on {where.host} port {where.port}: "
             f"{_explained(problem)}"
         ) from problem
     return one
@@ -131,12 +160,11 @@ def passed_sockets(environ: Mapping[str, str]) -> dict[str, int]:
     }
 
 
-def _passed(name: str, wanted: str) -> socket.socket:
+def _passed(table: str, wanted: str) -> socket.socket:
     found = passed_sockets(os.environ)
     if wanted not in found:
         listed = ", ".join(sorted(found)) or "none"
         raise CannotBind(
-            f"[listener.{name}]: systemd passed no socket named {wanted} (there are: "
-            f"{listed})"
+            f"{table}: systemd passed no socket named {wanted} (there are: {listed})"
         )
     return socket.socket(fileno=os.dup(found[wanted]))

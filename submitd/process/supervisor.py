@@ -41,17 +41,20 @@ from submitd.observe.log import EventLog, LibraryObserver
 from submitd.observe.metrics import Summed
 from submitd.process.child import FIRST_SHARED, Child
 from submitd.process.counts import Counts, login_limits
+from submitd.process.expiry import Expiry
 from submitd.process.logs import open_log
-from submitd.process.material import load_material
+from submitd.process.material import load_material, tls_files_of
+from submitd.process.order import Order, ensure_certificate
 from submitd.process.pipe import NoAnswer
 from submitd.process.pulse import Pulse
-from submitd.process.sockets import CannotBind, Sockets
+from submitd.process.sockets import Bound, CannotBind, Sockets
 from submitd.process.systemd import ServiceManager
 from submitd.spool.recovery import OpenSpool, open_spool
 from submitd.spool.store import SpoolUnavailable, Standing
 from submitd.web.site import make_site
 
 if TYPE_CHECKING:
+    from submitd.process.renewal import Renewal
     from submitd.process.tree import InProcess
 
 _FIRST_DELAY: Final = 1.0
@@ -92,14 +95,19 @@ class Supervisor(Service):
         file: Path,
         config: Config,
         source: Source,
+        order: Order | None,
     ) -> None:
-        """``config`` was read from ``file``; workers build theirs of ``source``."""
+        """``config`` was read from ``file``; workers build theirs of ``source``.
+
+        ``order``: for a certificate, where an authority issues it.
+        """
         self._reactor = reactor
         self._file = file
         self._config = config
         self._source = source
+        self._order = order
         self._sockets = Sockets()
-        self._bound: dict[str, list[Any]] = {}
+        self._bound = Bound({}, ())
         self._children: dict[str, Child] = {}
         self._number = 0
         self._deaths = 0
@@ -115,6 +123,7 @@ class Supervisor(Service):
         self._died = Counter(
             "submitd_worker_deaths", "Workers that died.", registry=self._registry
         )
+        self._renewal: Renewal | None = None
         self._standing: Standing | None = None
         self._standing_at = 0.0
         self._web: IListeningPort | None = None
@@ -131,13 +140,14 @@ class Supervisor(Service):
     def startService(self) -> None:
         """Open the spool, start the workers, then listen to the operator."""
         super().startService()
-        if not self._bound:
-            self.privilegedStartService()
+        self.privilegedStartService()  # where nobody has called it
         config = self._config
         try:
             self._log = open_log(config.log, process="supervisor")
             self._events: EventLog = self._log.events
             self._spool: OpenSpool = open_spool(config.server.state_directory)
+            if self._order is not None:
+                ensure_certificate(self._order)
         except (OSError, SpoolUnavailable) as problem:
             raise SystemExit(f"submitd: {problem}") from problem
         self._library = LibraryObserver(self._events)
@@ -145,7 +155,10 @@ class Supervisor(Service):
         self._logins = LocalLoginCounts(self._reactor, login_limits(config))
         self._registry.register(self._summed)
         self._registry.register(_QueueFigures(lambda: self._standing))
-        for name, sockets in self._bound.items():
+        self._expiry = Expiry(self._reactor, self._events)
+        self._expiry.use(tls_files_of(config))
+        self._registry.register(self._expiry)
+        for name, sockets in self._bound.listeners.items():
             for one in sockets:
                 host, port, *_ = one.getsockname()
                 self._events.emit(LISTENING, listener=name, address=host, port=port)
@@ -156,7 +169,11 @@ class Supervisor(Service):
         self._control = ControlSocket(
             self._reactor,
             config.server.control_socket,
-            {"reload": self._reload_asked, "status": self._status_asked},
+            {
+                "reload": self._reload_asked,
+                "status": self._status_asked,
+                "renew": self._renew_asked,
+            },
             self._events,
         )
         try:
@@ -173,7 +190,9 @@ class Supervisor(Service):
             self._events,
         )
         self._pulse.startService()
+        self._expiry.startService()
         self._run(self._start_workers())
+        self._use_order(self._order)
 
     def _start_web(self) -> None:
         where = self._config.metrics.listen
@@ -181,6 +200,22 @@ class Supervisor(Service):
             host, port = where
             site = make_site(self._registry, self._gather, self._unready, self._events)
             self._web = self._reactor.listenTCP(port, site, interface=host)
+
+    def _use_order(self, order: Order | None) -> None:
+        if order is None and self._renewal is None:
+            return
+        if self._renewal is None:
+            # Not at the top, as below.
+            from submitd.process.renewal import Renewal
+
+            self._renewal = Renewal(self._reactor, self._events, self._is_issued)
+            self._renewal.startService()
+        self._renewal.use(order, self._bound.challenge)
+
+    def _is_issued(self) -> None:
+        for child in self._children.values():
+            child.pipe.tell("certificate")
+        self._run(self._expiry.look())
 
     async def _start_workers(self) -> None:
         fresh = self._spawn_all(self._config, self._source)
@@ -216,7 +251,7 @@ class Supervisor(Service):
                 load_material(config, self._source),
                 {
                     listener: [one.fileno() for one in sockets]
-                    for listener, sockets in self._bound.items()
+                    for listener, sockets in self._bound.listeners.items()
                 },
                 owner=self._owner(name),
                 number=self._number,
@@ -243,11 +278,11 @@ class Supervisor(Service):
         self._children[name] = child
         shared = [self._spool.lock_descriptor]
         listeners: dict[str, list[int]] = {}
-        for listener, sockets in self._bound.items():
+        for listener, sockets in self._bound.listeners.items():
             for one in sockets:
                 listeners.setdefault(listener, []).append(FIRST_SHARED + len(shared))
                 shared.append(one.fileno())
-        child.start(shared, _ALLOCATION | os.environ)
+        child.start("submitd.process.worker", shared, _ALLOCATION | os.environ)
         child.pipe.tell(
             "start",
             name=name,
@@ -346,6 +381,9 @@ class Supervisor(Service):
     async def _stop(self) -> None:
         self._events.emit(STOPPING)
         self._pulse.stopService()
+        self._expiry.stopService()
+        if self._renewal is not None:
+            self._renewal.stopService()
         grace = self._config.server.shutdown_grace.total_seconds()
         self._manager.stopping(grace + _LAST_STEPS)
         children = list(self._children.values())
@@ -406,11 +444,13 @@ class Supervisor(Service):
     async def _reload(self) -> list[str]:
         try:
             config, source = await deferToThread(read_config, self._file)
-            await deferToThread(load_material, config, source)
+            material = await deferToThread(load_material, config, source)
+            if material.order is not None:
+                await deferToThread(ensure_certificate, material.order)
             bound = self._sockets.bind(config)
         except ConfigErrors as wrong:
             return [str(problem) for problem in wrong.problems]
-        except CannotBind as problem:
+        except (CannotBind, OSError) as problem:
             return [str(problem)]
         self._tell_what_stays(config)
         before, self._bound = self._bound, bound
@@ -428,6 +468,8 @@ class Supervisor(Service):
             self._sockets.close_unused(self._config)
             return ["a worker did not start with the new configuration; see the log"]
         self._config, self._source = config, source
+        self._use_order(material.order)
+        self._expiry.use(material.tls_files)
         self._sockets.close_unused(config)
         self._logins.limits = login_limits(config)
         grace = config.server.shutdown_grace.total_seconds()
@@ -459,6 +501,13 @@ class Supervisor(Service):
     async def _reload_asked(self, _: Message) -> Message:
         problems = await self.reload()
         return {"ok": not problems, "problems": problems}
+
+    async def _renew_asked(self, asked: Message) -> Message:
+        if self._renewal is None:
+            problem = "the running configuration has no [tls] acme = true"
+        else:
+            problem = await self._renewal.renew(force=asked.get("force") is True)
+        return {"ok": not problem, "problems": [problem] if problem else []}
 
     async def _status_asked(self, _: Message) -> Message:
         return {"ok": True, **self.status()}
@@ -493,7 +542,7 @@ class Supervisor(Service):
                     "port": one.getsockname()[1],
                     "tls": self._config.listener[name].tls,
                 }
-                for name, sockets in self._bound.items()
+                for name, sockets in self._bound.listeners.items()
                 for one in sockets
             ],
         }

@@ -175,7 +175,9 @@ class WorkerTree:
         self._watch = (
             None
             if self._tls is None or material.tls_files is None
-            else CertificateWatch(reactor, material.tls_files, self._tls, events)
+            else CertificateWatch(
+                reactor, material.tls_files, self._tls, events, material.tls_state
+            )
         )
         self._services = self._desk_services()
         self._factories: list[SubmissionFactory] = []
@@ -203,6 +205,11 @@ class WorkerTree:
         # the others idle.
         port.numberAccepts = 1  # type: ignore[attr-defined]
         return port
+
+    def look_at_certificate(self) -> None:
+        """It has changed, somebody says."""
+        if self._watch is not None:
+            Deferred.fromCoroutine(self._watch.look())
 
     async def stop(self, grace: float) -> None:
         """Stop accepting, finish what is open within ``grace`` seconds, commit."""
@@ -451,6 +458,10 @@ class InProcess:
         self._summed.end(self.name)
         self._on_end(self)
         self.ended.callback(None)
+
+    def tell(self, name: str) -> None:  # noqa: ARG002
+        """As `Pipe.tell`, for the one piece of news: a changed certificate."""
+        self._tree.look_at_certificate()
 
     async def ask(self, name: str, time_out: float) -> Snapshot:  # noqa: ARG002
         """As `Pipe.ask`, for the one question there is: its figures."""

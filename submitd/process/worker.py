@@ -21,7 +21,7 @@ from submitd.auth.throttle import LocalLoginCounts
 from submitd.config.reader import Source, build_config
 from submitd.observe.events import BUG
 from submitd.observe.log import LibraryObserver
-from submitd.process.child import FROM_WORKER
+from submitd.process.child import FROM_CHILD
 from submitd.process.counts import SharedCounts, login_limits
 from submitd.process.logs import OpenLog, open_log
 from submitd.process.material import load_material
@@ -47,6 +47,7 @@ class Worker:
                 "start": self._start_or_fail,
                 "drain": self._drain,
                 "figures": self._figures,
+                "certificate": self._look_at_certificate,
             },
             lambda: self._drain(_ORPHANED),
         )
@@ -58,7 +59,7 @@ class Worker:
             lambda *_: reactor.callFromThread(self._drain, _ORPHANED),
         )
         StandardIO(  # type: ignore[call-arg]  # mypy sees Windows' form
-            self._pipe, stdin=0, stdout=FROM_WORKER, reactor=reactor
+            self._pipe, stdin=0, stdout=FROM_CHILD, reactor=reactor
         )
 
     def _start_or_fail(self, **facts: Any) -> None:  # noqa: ANN401
@@ -122,6 +123,10 @@ class Worker:
 
     def _figures(self) -> object:
         return self._tree.metrics.snapshot() if self._tree is not None else []
+
+    def _look_at_certificate(self) -> None:
+        if self._tree is not None:
+            self._tree.look_at_certificate()
 
     def _drain(self, grace: float) -> None:
         if not self._ending:

@@ -50,6 +50,26 @@ def write_durably(
         FileExistsError: the name is taken.
         OSError: it may not survive.
     """
+    with _draft(target, content, mode, owner) as draft:
+        # Unlike a rename, a link never replaces a key that is there.
+        os.link(draft, target)
+
+
+def replace_durably(target: Path, content: bytes, mode: int = 0o600) -> None:
+    """Store ``content``: who reads the name finds the old or the new. Blocks.
+
+    Raises:
+        OSError: it may not survive a power cut.
+    """
+    with _draft(target, content, mode, None) as draft:
+        draft.replace(target)
+
+
+@contextmanager
+def _draft(
+    target: Path, content: bytes, mode: int, owner: tuple[int, int] | None
+) -> Iterator[Path]:
+    """A file with that content, safe on disk; the block gives it its name."""
     # Its own name each time: a draft that a crash left is in nobody's way.
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -61,10 +81,9 @@ def write_durably(
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
-        # Unlike a rename, a link never replaces a key that is there.
-        os.link(draft, target)
+        yield draft
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     # The new name lives in the directory, not in the file: without this
     # second fsync a crash can keep the data and lose the name.
     sync_folder(target.parent)

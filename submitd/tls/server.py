@@ -135,17 +135,21 @@ class CertificateWatch(Service):
         files: TlsFiles,
         tls: ServerTls,
         events: Events,
+        seen: object,
         period: float = 60.0,
         in_thread: Callable[..., Deferred[object]] = deferToThread,
     ) -> None:
-        """``period``: seconds between looks at the files."""
+        """``seen``: the files' state when ``tls`` was made of them.
+
+        ``period``: seconds between looks at the files.
+        """
         self._files = files
         self._tls = tls
         self._events = events
         self._in_thread = in_thread
-        self._seen: object = None
+        self._seen = seen
         self._period = period
-        self._looks = LoopingCall(lambda: Deferred.fromCoroutine(self._look()))
+        self._looks = LoopingCall(lambda: Deferred.fromCoroutine(self.look()))
         self._looks.clock = clock
 
     def startService(self) -> None:
@@ -157,14 +161,14 @@ class CertificateWatch(Service):
         if self._looks.running:
             self._looks.stop()
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Take up what has changed; asked for between times by who changed it."""
         try:
             state = await self._in_thread(self._files.state)
         except OSError as problem:
             # Between "old one gone" and "new one there": look again.
             state = str(problem)
-        if self._seen is None or state == self._seen:
-            self._seen = state
+        if state == self._seen:
             return
         self._seen = state
         try:

@@ -44,15 +44,17 @@ class _Page(Resource):
             request.finish()
 
 
-class _Root(Resource):
+class Nothing(Resource):
     """Where there is no page, there is nothing to see."""
 
     def getChild(self, path: bytes, request: Request) -> IResource:  # noqa: ARG002
         return notFound()
 
 
-class _QuietSite(Site):
-    """Requests to a metrics port are no news."""
+class QuietSite(Site):
+    """Its requests are no news."""
+
+    noisy = False
 
     def log(self, request: Request) -> None:
         pass
@@ -84,10 +86,8 @@ def make_site(
             return f"not ready: {reason}\n".encode()
         return b"ok\n"
 
-    root = _Root()
+    root = Nothing()
     root.putChild(b"metrics", _Page(metrics, events))
     root.putChild(b"healthz", _Page(alive, events))
     root.putChild(b"readyz", _Page(ready, events))
-    site = _QuietSite(root, timeout=30)
-    site.noisy = False
-    return site
+    return QuietSite(root, timeout=30)

@@ -173,9 +173,9 @@ domain = []
 """,
     ) == [
         (
-            "unknown: no such setting; there are: delivery, dkim, dns, ldap, limits, "
-            "listener, log, log_in, message, metrics, password_file, retry, route, "
-            "senders, server, spool, tls"
+            "unknown: no such setting; there are: acme, delivery, dkim, dns, ldap, "
+            "limits, listener, log, log_in, message, metrics, password_file, retry, "
+            "route, senders, server, spool, tls"
         ),
         "retry = 5: must be a table",
         '[server] hostnam: no such setting; did you mean "hostname"?',
@@ -194,8 +194,8 @@ domain = []
         "[listener.odd] port = 70000: must be a whole number from 0 to 65535",
         "[senders] test = 3: must be a list",
         "[dkim] domain = []: must be tables",
-        "[tls] certificate: is needed for [listener.plain]",
-        "[tls] key: is needed for [listener.plain]",
+        "[tls] certificate: is needed for [listener.plain], or acme = true",
+        "[tls] key: is needed for [listener.plain], or acme = true",
         (
             '[listener.plain] tls = "starttls": needs a source '
             "of log-ins: [ldap] servers "
@@ -400,3 +400,83 @@ def test_a_faulty_value_is_not_told_twice(file: Path) -> None:
 )
 def test_a_problem_shows_the_value_as_it_was_written(value: object, shown: str) -> None:
     assert str(ConfigProblem(Path("f"), "k", value, "must")) == shown
+
+
+ACME = "[tls]\nacme = true\n[acme]\nterms_agreed = true\n"
+
+
+def test_a_certificate_from_an_authority_needs_no_files(file: Path) -> None:
+    config = read(file, ACME + PASSWORDS + "[listener.submission]\nport = 1587\n")
+
+    assert config.acme.awaited_on == 80
+    assert config.acme.names == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "port"),
+    [
+        ('challenge = "tls-alpn-01"', 443),
+        ("port = 8080", 8080),
+        ('webroot = "www"', None),
+        ('challenge = "dns-01"\ndns = {server = "192.0.2.53:53"}', None),
+    ],
+)
+def test_the_authority_is_awaited_where_it_asks(
+    file: Path, more: str, port: int | None
+) -> None:
+    assert read(file, ACME + more).acme.awaited_on == port
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "[tls]\nacme = true",
+            (
+                "[acme] terms_agreed = false: must be true: the authority issues to "
+                "nobody else"
+            ),
+        ),
+        (
+            ACME.replace("acme = true", 'acme = true\nkey = "/k.pem"'),
+            '[tls] key = "/k.pem": is not for acme = true, which has a file of its own',
+        ),
+        (
+            ACME + 'authority = "http://ca.example.org/dir"',
+            '[acme] authority = "http://ca.example.org/dir": must be an https:// URL',
+        ),
+        (
+            ACME + 'names = ["*.example.org"]',
+            '[acme] names = "*.example.org": a name with * needs challenge = "dns-01"',
+        ),
+        (
+            ACME + 'names = ["*.*.example.org"]',
+            (
+                '[acme] names = ["*.*.example.org"]: must be a domain name such as '
+                "mail.example.org"
+            ),
+        ),
+        (
+            ACME + 'account_id = "kid"',
+            "[acme] account_key_file: `account_id` and `account_key_file` go together",
+        ),
+        (
+            ACME + 'challenge = "dns-01"',
+            '[acme.dns] server: is needed for challenge = "dns-01"',
+        ),
+        (
+            ACME + 'challenge = "dns-01"\ndns = {server = "[::1]:53", key_name = "k"}',
+            "[acme.dns] key_file: `key_name` and `key_file` go together",
+        ),
+        (
+            ACME + 'challenge = "tls-alpn-01"\nwebroot = "/www"',
+            '[acme] webroot = "/www": is for challenge = "http-01" only',
+        ),
+        (
+            ACME + PASSWORDS + "[listener.odd]\nport = 80",
+            "[listener.odd] port = 80: is taken by [acme] on the same address",
+        ),
+    ],
+)
+def test_what_an_authority_needs_is_told(file: Path, text: str, told: str) -> None:
+    assert problems(file, text) == [told]

@@ -56,7 +56,7 @@ def test_clients_reach_what_was_bound(sockets: Sockets) -> None:
 
     bound = sockets.bind(config(submission=("127.0.0.1", port)))
 
-    assert list(bound) == ["submission"]
+    assert list(bound.listeners) == ["submission"]
     with socket.create_connection(("127.0.0.1", port), 10):
         pass
     assert sockets.own_addresses == {("127.0.0.1", port)}
@@ -70,7 +70,7 @@ def test_a_star_listens_on_both_families_with_sockets_of_their_own(
 
     bound = sockets.bind(config(submission=("*", port)))
 
-    assert [one.family for one in bound["submission"]] == [
+    assert [one.family for one in bound.listeners["submission"]] == [
         socket.AF_INET,
         socket.AF_INET6,
     ]
@@ -83,9 +83,9 @@ def test_a_reload_keeps_what_is_open_and_closes_what_is_not_needed(
     sockets: Sockets,
 ) -> None:
     kept, gone, new = (("127.0.0.1", free_port()) for _ in range(3))
-    before = sockets.bind(config(a=kept, b=gone))
+    before = sockets.bind(config(a=kept, b=gone)).listeners
 
-    after = sockets.bind(config(renamed=kept, c=new))
+    after = sockets.bind(config(renamed=kept, c=new)).listeners
     sockets.close_unused(config(renamed=kept, c=new))
 
     assert after["renamed"][0] is before["a"][0]
@@ -159,7 +159,7 @@ def test_a_passed_socket_is_used_under_its_name(
             lambda _: {"smtp": passed.fileno()},
         )
 
-        (one,) = sockets.bind(config(a=("systemd:smtp", 0)))["a"]
+        (one,) = sockets.bind(config(a=("systemd:smtp", 0))).listeners["a"]
 
         assert one.getsockname() == passed.getsockname()
         assert one.fileno() != passed.fileno()

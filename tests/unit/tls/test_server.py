@@ -167,7 +167,7 @@ def test_a_renewed_certificate_is_taken_up_and_a_broken_one_is_not(
     def at_once(work: Callable[[], object]) -> Deferred[object]:
         return maybeDeferred(work)
 
-    watch = CertificateWatch(clock, made, tls, events, in_thread=at_once)
+    watch = CertificateWatch(clock, made, tls, events, made.state(), in_thread=at_once)
     watch.startService()
     first = tls.context
     clock.advance(60)
