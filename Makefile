@@ -16,7 +16,7 @@ COVERAGE := --cov --cov-report=term:skip-covered --cov-report=json:build/coverag
 # Whom `make bench` measures.
 PEERS := postfix submitd
 
-.PHONY: help run test check integration oldest bench deb talk docs html man lock venv clean \
+.PHONY: help run test check integration oldest bench deb trial talk docs html man lock venv clean \
         format lint types stale peers
 
 help:  ## this list
@@ -44,6 +44,9 @@ oldest:  ## the tests on the lowest versions that setup.py admits
 bench: .venv/runtime  ## the benchmark beside its peers, in one run
 	@rm -f build/bench/figures.jsonl
 	BENCH_BIN=$(CURDIR)/build/bench bench/run.sh -o build/bench/figures.jsonl $(PEERS)
+
+trial: .venv/development  ## the package installed, booted, upgraded from FROM=REVISION; make trial SUITE=trixie
+	$(BIN)/python scripts/trial.py $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME)) $(FROM)
 
 deb:  ## the Debian package, into build/deb/; make deb SUITE=trixie for another suite
 	@scripts/deb $(SUITE)

@@ -39,7 +39,7 @@ _submitctl() {
     esac
     [ -n "$words" ] || case "$path" in
         '') words='check whoami queue reload status certificate dkim import -h --help --config -c --version' ;;
-        'check') words='-h --help --live --json' ;;
+        'check') words='-h --help --live --with --json' ;;
         'whoami') words='-h --help --json' ;;
         'queue') words='list show count retry hold release remove -h --help' ;;
         'queue list') words='-h --help --sender --recipient --domain --older-than --held --json' ;;

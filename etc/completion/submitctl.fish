@@ -15,6 +15,7 @@ complete -c submitctl -n 'not __fish_seen_subcommand_from check whoami queue rel
 complete -c submitctl -n '__fish_seen_subcommand_from check' -s h -d 'show this help message and exit'
 complete -c submitctl -n '__fish_seen_subcommand_from check' -l help -d 'show this help message and exit'
 complete -c submitctl -n '__fish_seen_subcommand_from check' -l live -d 'also ask directory, DNS and certificate, and prove [senders] test'
+complete -c submitctl -n '__fish_seen_subcommand_from check' -l with -d 'read NEW in the place of FILE: before it takes that place'
 complete -c submitctl -n '__fish_seen_subcommand_from check' -l json -d 'one object a line'
 complete -c submitctl -n '__fish_seen_subcommand_from whoami' -s h -d 'show this help message and exit'
 complete -c submitctl -n '__fish_seen_subcommand_from whoami' -l help -d 'show this help message and exit'

@@ -5,6 +5,7 @@ import getpass
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from submitd.cli.findings import Finding, Verdict, print_findings
@@ -27,13 +28,37 @@ def declare(commands: Any) -> None:  # noqa: ANN401
         action="store_true",
         help="also ask directory, DNS and certificate, and prove [senders] test",
     )
+    parser.add_argument(
+        "--with",
+        dest="instead",
+        metavar="NEW=FILE",
+        type=_replacement,
+        action="append",
+        default=[],
+        help="read NEW in the place of FILE: before it takes that place",
+    )
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.set_defaults(run=check)
 
 
+def _replacement(written: str) -> tuple[Path, Path]:
+    """FILE and NEW of ``NEW=FILE``."""
+    new, separator, file = written.rpartition("=")
+    if not (new and separator and file):
+        raise argparse.ArgumentTypeError("must be NEW=FILE")
+    return Path(file).absolute(), Path(new)
+
+
 def check(options: argparse.Namespace) -> int:
     """Read and load everything that a start would."""
-    config, source = read_config(options.config)
+    instead = dict(options.instead)
+    main = options.config.absolute()
+    for file in instead.keys() - {main}:
+        if file.parent != main.parent / "conf.d" or file.suffix != ".toml":
+            said = f"{file} is neither {main} nor a file of its conf.d"
+            print(f"submitctl: {said}", file=sys.stderr)
+            return os.EX_USAGE
+    config, source = read_config(options.config, instead)
     material = load_material(config, source)
     findings = [
         Finding(Verdict.GOOD, str(source.file), "the configuration is right"),

@@ -19,6 +19,7 @@ from submitd.config.sections import (
 
 Tables: TypeAlias = dict[str, Any]
 
+_NOTHING: Final[Mapping[Path, Path]] = {}
 _RULE_KINDS: Final = ("template", "attributes", "base", "file", "domains", "any")
 
 
@@ -34,13 +35,17 @@ class Source:
     """Which file in ``conf.d`` a key comes from, where it is not the main one."""
 
 
-def read_config(file: Path) -> tuple[Config, Source]:
+def read_config(
+    file: Path, instead: Mapping[Path, Path] = _NOTHING
+) -> tuple[Config, Source]:
     """Read the file and ``conf.d/*.toml`` beside it; later files win, key by key.
+
+    ``instead``: what is read in a file's place, as if it stood there.
 
     Blocks. Raises:
         ConfigErrors: all that is wrong with the files' text and values.
     """
-    source = _read(file)
+    source = _read(file, instead)
     return build_config(source), source
 
 
@@ -59,15 +64,18 @@ def read_server_section(file: Path) -> ServerSection:
     return section
 
 
-def _read(file: Path) -> Source:
+def _read(file: Path, instead: Mapping[Path, Path] = _NOTHING) -> Source:
     problems: list[ConfigProblem] = []
     tables: Tables = {}
     origins: dict[str, str] = {}
     # A path that is the same from wherever a worker starts.
     file = file.absolute()
-    for part in (file, *sorted(file.parent.glob("conf.d/*.toml"))):
+    folder = file.parent / "conf.d"
+    parts = {*folder.glob("*.toml"), *(one for one in instead if one.parent == folder)}
+    for part in (file, *sorted(parts)):
         try:
-            _merge(tables, tomllib.loads(part.read_text("utf-8")), str(part), origins)
+            text = instead.get(part, part).read_text("utf-8")
+            _merge(tables, tomllib.loads(text), str(part), origins)
         except OSError as problem:
             problems.append(
                 ConfigProblem(part, "the file", None, problem.strerror or "unreadable")

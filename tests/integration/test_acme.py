@@ -29,7 +29,7 @@ from tests.support.knot import running_knot
 from tests.support.pebble import Pebble, running_names, running_pebble
 from tests.support.twistd import Twistd
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.peers("pebble")]
 
 HOOK = Path(__file__).resolve().parents[2] / "etc" / "certbot-deploy-hook"
 NAME = "submit.example.org"
@@ -323,6 +323,7 @@ def ends_within(certificate: x509.Certificate, seconds: float) -> bool:
 @pytest.mark.rfc("8555", "8.4")
 @pytest.mark.rfc("2136", "3")
 @pytest.mark.rfc("8945", "5")
+@pytest.mark.peers("knot")
 def test_a_certificate_is_had_over_dns(server: Server, tmp_path: Path) -> None:
     names = ["example.org", "*.example.org"]
     with (
@@ -459,6 +460,7 @@ def test_a_port_that_is_taken_stops_the_start(
             server.twistd.start()
 
 
+@pytest.mark.peers("certbot")
 def test_certbot_hands_over_what_it_renews(
     server: Server, names: int, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,40 @@ def test_findings_are_objects_for_programs(operator: Operator) -> None:
         "about": str(operator.file),
         "text": "the configuration is right",
     }
+
+
+def test_a_file_is_tried_before_it_takes_the_place_of_another(
+    operator: Operator, tmp_path: Path
+) -> None:
+    fragment = operator.file.parent / "conf.d" / "50-site.toml"
+    new = tmp_path / "new"
+    new.write_text('[server]\nhostname = "other.example.org"\n')
+
+    status, out, _ = operator.run("check", "--with", f"{new}={fragment}")
+    assert status == 0
+    assert "server: named other.example.org, run by " in out
+
+    new.write_text("[server]\nworkers = -1\n")
+    status, _, err = operator.run("check", "--with", f"{new}={fragment}")
+    assert status == os.EX_CONFIG
+    assert err.startswith(f"submitctl: {fragment}: [server] workers = -1: must be")
+    # Nothing has been written, and the main file can be tried as well.
+    assert operator.run("check")[0] == 0
+    status, _, err = operator.run("check", "--with", f"{new}={operator.file}")
+    assert status == os.EX_CONFIG
+    assert err.startswith(f"submitctl: {operator.file}: [server] workers = -1: ")
+
+
+@pytest.mark.parametrize("name", ["submitd.conf", "conf.d/site.conf", "site.toml"])
+def test_a_file_that_is_not_read_cannot_be_tried(operator: Operator, name: str) -> None:
+    file = operator.file.parent / name
+
+    status, _, err = operator.run("check", "--with", f"new={file}")
+
+    assert status == os.EX_USAGE
+    assert err == (
+        f"submitctl: {file} is neither {operator.file} nor a file of its conf.d\n"
+    )
 
 
 def test_values_that_are_wrong_are_told_all_at_once(operator: Operator) -> None:
