@@ -51,7 +51,7 @@ class Renewal(Service):
         self._on_issued = on_issued
         self._order: Order | None = None
         self._authorizations: dict[str, str] = {}
-        self._proof_tls = ProofTls()
+        self._proof_tls: ProofTls | None = None
         self._sockets: list[socket] = []
         self._ports: list[IListeningPort] = []
         self._chance = Random()  # noqa: S311 - when, not a secret
@@ -101,7 +101,8 @@ class Renewal(Service):
         finally:
             self._errand = None
             self._authorizations.clear()
-            self._proof_tls.clear()
+            if self._proof_tls is not None:
+                self._proof_tls.clear()
         return self._settle(**done)
 
     def _settle(self, did: str, again_in: float, ends: str, problem: str) -> str:
@@ -145,6 +146,7 @@ class Renewal(Service):
     def _factory(self, challenge: str) -> IProtocolFactory:
         if challenge == "http-01":
             return make_challenge_site(self._authorizations)
+        self._proof_tls = ProofTls()
         nothing = Factory.forProtocol(Protocol)
         factory = TLSMemoryBIOFactory(self._proof_tls, False, nothing)
         factory.noisy = False
@@ -154,6 +156,8 @@ class Renewal(Service):
         self._authorizations[token] = authorization
 
     def _show_tls(self, name: str, certificate: str, key: str) -> None:
+        if self._proof_tls is None:
+            raise RuntimeError("nobody listens for a tls-alpn-01 challenge")
         self._proof_tls.show(name, certificate.encode("ascii"), key.encode("ascii"))
 
     def _close_ports(self) -> None:
