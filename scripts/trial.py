@@ -63,6 +63,10 @@ with smtplib.SMTP("127.0.0.1", 587, timeout=20) as client:
         client.sendmail("alice@example.org", ["bob@example.net"], message)
 """
 
+STAMPED: Final = """\
+sh /tests/submit | while read -r line; do echo "$(date +%s.%N) $line"; done
+"""
+
 SINK: Final = """\
 import socketserver, sys, threading
 subjects = set()
@@ -352,8 +356,16 @@ def try_installation(suite: str, package: Path) -> None:
             fields = [name for name in kept_of(system) if name.startswith("SUBMITD")]
             tell("message-accepted in the journal", ", ".join(sorted(fields)))
             system.run("rm", "/etc/submitd/conf.d/50-trial.toml")
-            said = system.run("sh", "/tests/submit").splitlines()
-            tell("people in slapd, under the unit", said[-1])
+            said = system.run("sh", "-c", STAMPED).splitlines()
+            tell("people in slapd, under the unit", said[-1].partition(" ")[2])
+            times = {words: float(at) for at, _, words in map(split, said)}
+            took = times["== delivered and verified"] - times["== the configuration"]
+            tell("from the configuration to that", f"{took:.1f} s")
+
+
+def split(line: str) -> tuple[str, str, str]:
+    """When it was said, and what."""
+    return line.partition(" ")
 
 
 def kept_of(system: System) -> dict[str, object]:

@@ -62,6 +62,9 @@ _ON_THE_WAY: Final = 3.0
 """Seconds that a stop allows between two steps of who has sent nothing yet, and
 between the answer to a message and its client's QUIT."""
 
+_LAST_WORD: Final = 1.0
+"""Seconds for a client to take it, when a stop waits no longer."""
+
 _MOST_TURNED_AWAY: Final = 200
 
 
@@ -248,11 +251,17 @@ class SubmissionProtocol(Connection):
         self._last_look = None
         self.shut_down()
 
-    def abort(self) -> None:
-        """End it now: its time for a graceful end is over."""
-        if not self._lost:
+    def end_now(self) -> None:
+        """Its time for a graceful end is over: say so where it can be said."""
+        if self._lost:
+            return
+        if self._busy or self._handshaking or self._hung_up:
             self._end = "shutdown"
             self.transport.abortConnection()
+            return
+        self._interrupt(SHUTTING_DOWN, "shutdown")
+        if self._timer is not None:
+            self._timer.reset(_LAST_WORD)
 
     async def _admit_later(self, admitted: Awaitable[bool]) -> None:
         self._admit(admitted=await admitted)
@@ -506,7 +515,7 @@ class SubmissionFactory(Factory):
             return Deferred.fromCoroutine(_nothing())
         ended: Deferred[None] = Deferred()
         self._all_closed = ended
-        last_call = self.clock.callLater(grace, self._abort_all)
+        last_call = self.clock.callLater(grace, self._end_all)
 
         def settle(_: None) -> None:
             if last_call.active():
@@ -514,9 +523,9 @@ class SubmissionFactory(Factory):
 
         return ended.addCallback(settle)
 
-    def _abort_all(self) -> None:
+    def _end_all(self) -> None:
         for connection in tuple(self._open):
-            connection.abort()
+            connection.end_now()
 
 
 async def _nothing() -> None:

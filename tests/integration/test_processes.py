@@ -347,7 +347,7 @@ def test_a_hangup_takes_up_a_good_configuration_and_no_broken_one(
 
 @served
 def test_messages_under_way_are_finished_across_a_reload(server: Server) -> None:
-    server.start()
+    server.start(grace="20s")
     before = server.settle()
     with (
         closing(server.logged_in()) as in_content,

@@ -202,6 +202,28 @@ def test_a_stop_ends_who_is_idle_and_who_never_comes_to_the_point() -> None:
     assert here.clock.getDelayedCalls() == []
 
 
+def test_at_the_end_of_a_stops_grace_all_are_told_and_none_is_waited_for() -> None:
+    here = site()
+    (sent, sent_wire), (begun, begun_wire) = here.connect(), here.connect()
+    for protocol in (sent, begun):
+        protocol.dataReceived(b"EHLO x\r\n" + MAIL)
+    here.factory.shut_down(5)
+    here.clock.advance(4)
+    sent.dataReceived(b".\r\n")
+    # Its three seconds would end after the grace.
+    here.clock.advance(1)
+    for wire in (sent_wire, begun_wire):
+        assert wire.value().endswith(SHUTTING_DOWN.encode())
+        assert wire.closing
+        assert not wire.disconnected
+    here.clock.advance(1)
+    assert sent_wire.disconnected
+    assert begun_wire.disconnected
+    for protocol in (sent, begun):
+        protocol.connectionLost(Failure(ConnectionDone()))
+    assert here.clock.getDelayedCalls() == []
+
+
 def test_a_crowd_that_is_turned_away_does_not_pile_up() -> None:
     here = site()
     here.room = False
