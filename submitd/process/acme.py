@@ -98,10 +98,11 @@ class Errand:
     def _run(self, *, force: bool) -> Outcome:
         order = self._order
         ensure_certificate(order)
-        chain = order.file.read_bytes()
-        leaf = x509.load_pem_x509_certificates(chain)[0]
+        leaf = _leaf_of(order.file.read_bytes())
         now = datetime.now(UTC)
-        if not (force or is_due(order, leaf, now) or self._is_wanted_back(leaf, now)):
+        if leaf is not None and not (
+            force or is_due(order, leaf, now) or self._is_wanted_back(leaf, now)
+        ):
             return Outcome("kept", _until_due(leaf), _date(leaf))
         authority = self._authority()
         external = ExternalAccount(order.account_id, order.account_key)
@@ -249,12 +250,18 @@ def _in_webroot(
         undo.append(file.unlink)
 
 
+def _leaf_of(chain: bytes) -> x509.Certificate | None:
+    """The first certificate; None where there is none to be read."""
+    try:
+        return x509.load_pem_x509_certificates(chain)[0]
+    except ValueError:
+        return None
+
+
 def _checked(chain: bytes, names: Sequence[str], key: ServerKey) -> x509.Certificate:
     """The first of the chain, if clients will be content with it."""
-    try:
-        leaf = x509.load_pem_x509_certificates(chain)[0]
-    except ValueError as problem:
-        raise NotIssued(f"the authority sent no certificate: {problem}") from problem
+    if (leaf := _leaf_of(chain)) is None:
+        raise NotIssued("the authority sent no certificate")
     if leaf.public_key() != key.public_key() or not set(names) <= set(names_of(leaf)):
         raise NotIssued("the authority sent a certificate for another key or name")
     return leaf

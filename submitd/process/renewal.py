@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from attrs import asdict
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import (
     IDelayedCall,
     IListeningPort,
@@ -58,6 +58,7 @@ class Renewal(Service):
         self._failures = 0
         self._next: IDelayedCall | None = None
         self._errand: _Errand | None = None
+        self._one_at_a_time = DeferredLock()
 
     def use(self, order: Order | None, sockets: Sequence[socket]) -> None:
         """From now on; None: none is ordered. ``sockets`` are bound and stay open."""
@@ -87,27 +88,36 @@ class Renewal(Service):
 
         ``force``: even where it is not due.
         """
-        if self._order is None:
-            return "there is no [tls] acme = true in the configuration"
-        if self._errand is not None:
-            return "an order is under way; see the log"
+        await self._one_at_a_time.acquire()
+        try:
+            # A reload, or a stop, may have come while we waited.
+            if not self.running:
+                return "the server stops"
+            if (order := self._order) is None:
+                return "there is no [tls] acme = true in the configuration"
+            return await self._renew(order, force=force)
+        finally:
+            self._one_at_a_time.release()
+
+    async def _renew(self, order: Order, *, force: bool) -> str:
         self._plan(None)
         self._errand = errand = _Errand(
             self._reactor,
             {"show-http-01": self._show_http, "show-tls-alpn-01": self._show_tls},
         )
         try:
-            done = await errand.run(self._order, force=force)
+            done = await errand.run(order, force=force)
         finally:
             self._errand = None
             self._authorizations.clear()
             if self._proof_tls is not None:
                 self._proof_tls.clear()
-        return self._settle(**done)
+        return self._settle(order, **done)
 
-    def _settle(self, did: str, again_in: float, ends: str, problem: str) -> str:
-        order = self._order
-        if not self.running or order is None:
+    def _settle(
+        self, order: Order, did: str, again_in: float, ends: str, problem: str
+    ) -> str:
+        if not self.running:
             return problem
         names = ", ".join(order.names)
         if did == "failed":

@@ -277,19 +277,21 @@ def test_it_is_renewed_before_it_ends_and_no_connection_is_lost(
         tmp_path / "ca",
         resolver=names,
         http_port=server.challenge_port,
-        validity=18,
+        validity=30,
     ) as pebble:
         server.write(pebble)
         with server.running():
             first = server.shows(issued)
             unverified = ssl._create_unverified_context()
-            client = smtplib.SMTP_SSL("127.0.0.1", server.port, context=unverified)
-            second = server.shows(
-                lambda one: issued(one) and one.serial_number != first.serial_number
-            )
-            assert second.not_valid_before_utc < first.not_valid_after_utc
-            assert client.noop()[0] == 250
-            client.quit()
+            with closing(
+                smtplib.SMTP_SSL("127.0.0.1", server.port, context=unverified)
+            ) as client:
+                old, new = server.logs("certificate-issued", 2)[:2]
+                assert new["time"] < old["ends"]
+                second = server.shows(
+                    lambda one: issued(one) and one.serial_number != first.serial_number
+                )
+                assert client.noop()[0] == 250
             # Its key is a new one each time.
             assert first.public_key() != second.public_key()
 
@@ -442,6 +444,43 @@ def test_a_reload_takes_up_other_names_and_the_way_back_to_files(
                 assert probe.connect_ex(("127.0.0.1", server.challenge_port))
             refused = server.submitctl("certificate", "renew")
             assert "no [tls] acme = true" in refused.stderr
+
+
+def test_a_reload_while_an_order_is_under_way_is_not_forgotten(
+    server: Server, names: int, tmp_path: Path
+) -> None:
+    with running_pebble(
+        tmp_path / "ca",
+        resolver=names,
+        http_port=server.challenge_port,
+        thinks_for=3,
+    ) as pebble:
+        server.write(pebble)
+        with server.running():
+            server.write(pebble, f'names = ["{NAME}", "smtp.example.org"]')
+            assert server.submitctl("reload").returncode == os.EX_OK
+            # Waits for its turn, and finds nothing left to do.
+            assert server.submitctl("certificate", "renew").returncode == os.EX_OK
+            server.shows(lambda one: "smtp.example.org" in names_of(one))
+            assert [one["names"] for one in server.entries("certificate-issued")] == [
+                NAME,
+                f"{NAME}, smtp.example.org",
+            ]
+
+
+def test_a_file_that_was_damaged_is_replaced(
+    server: Server, names: int, tmp_path: Path
+) -> None:
+    with running_pebble(
+        tmp_path / "ca", resolver=names, http_port=server.challenge_port
+    ) as pebble:
+        server.write(pebble)
+        with server.running():
+            server.shows(issued)
+            server.file.write_text("nonsense")
+            renewed = server.submitctl("certificate", "renew")
+            assert renewed.returncode == os.EX_OK, renewed.stderr
+            server.shows(issued)
 
 
 def is_issued_or_temporary(server: Server) -> bool:

@@ -34,12 +34,13 @@ def running_pebble(
     validity: int = 86_400,
     account_keys: Mapping[str, str] | None = None,
     port: int = 0,
+    thinks_for: int = 0,
 ) -> Iterator[Pebble]:
     """One that asks its questions on these ports of 127.0.0.1.
 
     ``resolver``: port of the name server that it asks. ``validity``: seconds
     that its certificates are good for. ``account_keys``: those of customers,
-    where it binds accounts.
+    where it binds accounts. ``thinks_for``: seconds before each look.
     """
     folder.mkdir(exist_ok=True)
     port = port or free_port()
@@ -65,9 +66,15 @@ def running_pebble(
             [*words, "-dnsserver", f"127.0.0.1:{resolver}"],
             stdout=out,
             stderr=out,
-            # Otherwise it sleeps up to 15 s before each look.
-            # And it would refuse every twentieth good nonce.
-            env=os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
+            env=os.environ
+            | (
+                {"PEBBLE_VA_SLEEPTIME": str(thinks_for)}
+                if thinks_for
+                else {"PEBBLE_VA_NOSLEEP": "1"}
+            )
+            # Otherwise it refuses every twentieth good nonce, and does not always
+            # ask again for what was proved.
+            | {"PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"},
         ) as process:
             try:
                 _wait_for(port, process)
