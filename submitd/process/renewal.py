@@ -137,7 +137,8 @@ class Renewal(Service):
                 CERTIFICATE_ISSUED, names=names, ends=ends, problem=problem or None
             )
             self._on_issued()
-        self._plan(again_in * self._chance.uniform(1 - _JITTER, 1))
+        # Later, never earlier: it would not be due yet.
+        self._plan(again_in * self._chance.uniform(1, 1 + _JITTER))
         return problem if did == "failed" else ""
 
     def _plan(self, delay: float | None) -> None:

@@ -277,7 +277,7 @@ def test_it_is_renewed_before_it_ends_and_no_connection_is_lost(
         tmp_path / "ca",
         resolver=names,
         http_port=server.challenge_port,
-        validity=30,
+        validity=40,
     ) as pebble:
         server.write(pebble)
         with server.running():

@@ -14,7 +14,8 @@ from attrs import frozen
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.timeout(400),
+    pytest.mark.peers("debhelper"),
+    pytest.mark.timeout(700),
 ]
 
 
@@ -32,7 +33,7 @@ def run(*words: str | Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]

@@ -1,7 +1,6 @@
 """Links among our own pages lead somewhere; Sphinx sees those below docs/ only."""
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -9,14 +8,10 @@ import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 LINK: Final = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]+)(#[\w-]+)?\)")
-PAGES: Final = tuple(
-    page
-    for page in subprocess.run(
-        ["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard", "*.md"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
+PAGES: Final = sorted(
+    str(page.relative_to(ROOT))
+    for pattern in ("*.md", "docs/**/*.md", "changes.d/*.md")
+    for page in ROOT.glob(pattern)
 )
 
 
