@@ -121,7 +121,7 @@ class _Datagrams:
     def logPrefix(self) -> str:
         return "dns"
 
-    def doRead(self) -> None:  # noqa: N802 - Twisted calls this
+    def doRead(self) -> None:
         for _ in range(_AT_ONCE):
             if self._is_closed:
                 return

@@ -63,6 +63,9 @@ WORKER_DIED: Final = LogEvent("worker-died", Level.ERROR, "worker died; restarti
 WORKER_SILENT: Final = LogEvent(
     "worker-silent", Level.ERROR, "worker does not answer any more; ending it"
 )
+NURSERY_DIED: Final = LogEvent(
+    "nursery-died", Level.WARN, "the process that forks workers died; starting one"
+)
 MANAGER_UNREACHED: Final = LogEvent(
     "manager-unreached", Level.ERROR, "cannot tell the service manager how we are"
 )

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from submitd.dns.update import UpdateRefused, UpdateServer
-from submitd.process.child import FROM_CHILD
 from submitd.process.order import Order, ensure_certificate
+from submitd.process.program import FROM_CHILD
 from submitd.spool.files import replace_durably, write_durably
 from submitd.tls.authority import Authority, ExternalAccount, NotIssued, Proof
 from submitd.tls.making import (

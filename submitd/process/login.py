@@ -1,7 +1,7 @@
 """Log-in, put together: sources, rules, portal."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -27,14 +27,12 @@ from submitd.auth.checkers import (
 from submitd.auth.directory import People, PeopleRules
 from submitd.auth.files import TableFile, parse_passwords, parse_senders
 from submitd.auth.hashes import HashThreads
+from submitd.auth.ldap import Directory, DirectoryServers, Filter, Server
 from submitd.auth.portal import LoginPortal, SubmitterRealm
 from submitd.auth.throttle import LoginCounts
 from submitd.config.sections import Config, RuleSection
 from submitd.observe.events import Events
 from submitd.process.material import Material
-
-if TYPE_CHECKING:
-    from submitd.auth.ldap import Directory
 
 
 class Login:
@@ -44,7 +42,7 @@ class Login:
         self,
         portal: LoginPortal,
         threads: HashThreads,
-        directory: "Directory | None",
+        directory: Directory | None,
         people: People | None,
     ) -> None:
         self.portal = portal
@@ -127,13 +125,10 @@ def _directory(
     config: Config,
     material: Material,
     events: Events,
-) -> "Directory | None":
+) -> Directory | None:
     ldap = config.ldap
     if not ldap.servers:
         return None
-    # Not at the top: a server without a directory is 7 MB a process smaller.
-    from submitd.auth.ldap import Directory, DirectoryServers, Server
-
     return Directory(
         reactor,
         DirectoryServers(
@@ -150,9 +145,7 @@ def _directory(
     )
 
 
-def _people(config: Config, directory: "Directory") -> People:
-    from submitd.auth.ldap import Filter
-
+def _people(config: Config, directory: Directory) -> People:
     ldap = config.ldap
     wanted = [
         name for section in config.senders.rule.values() for name in section.attributes
@@ -177,7 +170,7 @@ def _kind(
     reactor: Any,  # noqa: ANN401
     section: RuleSection,
     login_domains: frozenset[str],
-    directory: "Directory | None",
+    directory: Directory | None,
     events: Events,
 ) -> Grants:
     if section.template:
@@ -186,8 +179,6 @@ def _kind(
         return Attributes(section.attributes)
     if section.base:
         assert directory is not None, "the reader has checked it"  # noqa: S101
-        from submitd.auth.ldap import Filter
-
         return RoleSearch(
             directory,
             section.base,

@@ -81,6 +81,11 @@ class Pipe(LineOnlyReceiver):
             if alarm.active():
                 alarm.cancel()
 
+    def hang_up(self) -> None:
+        """End it; the other end sees it, too."""
+        if self.transport is not None:
+            self.transport.loseConnection()
+
     def lineReceived(self, line: bytes) -> None:
         name, facts, *rest = json.loads(line)
         if name == "":

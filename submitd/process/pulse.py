@@ -63,8 +63,7 @@ class Pulse(Service):
 
     def _ask_all(self) -> None:
         for worker in self._workers():
-            if worker.pid is not None:
-                Deferred.fromCoroutine(self._ask(worker))
+            Deferred.fromCoroutine(self._ask(worker))
 
     async def _ask(self, worker: Asked) -> None:
         try:

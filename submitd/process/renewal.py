@@ -1,6 +1,5 @@
 """The certificate from an authority: ordered, and renewed before it ends."""
 
-import os
 from collections.abc import Callable, Sequence
 from random import Random
 from socket import socket
@@ -23,8 +22,8 @@ from submitd.observe.events import (
     CERTIFICATE_NOT_ISSUED,
     Events,
 )
-from submitd.process.child import PipedProcess
 from submitd.process.order import Order
+from submitd.process.program import PipedProcess
 from submitd.tls.challenge import ProofTls
 from submitd.web.challenge import make_challenge_site
 
@@ -186,7 +185,7 @@ class _Errand(PipedProcess):
 
     async def run(self, order: Order, *, force: bool) -> dict[str, Any]:
         """From start to end; gives an `acme.Outcome` as plain values."""
-        self.start("submitd.process.acme", (), dict(os.environ))
+        self.start("submitd.process.acme")
         self.pipe.tell("errand", order=asdict(order), force=force)
         alarm = self._reactor.callLater(_ERRAND_TIME, self.kill)
         try:

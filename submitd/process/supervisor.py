@@ -27,6 +27,7 @@ from submitd.observe.events import (
     BUG,
     LEASES_RELEASED,
     LISTENING,
+    NURSERY_DIED,
     RELOAD_REFUSED,
     RELOADED,
     RESTART_NEEDED,
@@ -39,7 +40,7 @@ from submitd.observe.events import (
 )
 from submitd.observe.log import EventLog, LibraryObserver
 from submitd.observe.metrics import Summed
-from submitd.process.child import FIRST_SHARED, Child
+from submitd.process.child import Child, Nursery
 from submitd.process.counts import Counts, login_limits
 from submitd.process.expiry import Expiry
 from submitd.process.logs import open_log
@@ -49,13 +50,13 @@ from submitd.process.pipe import NoAnswer
 from submitd.process.pulse import Pulse
 from submitd.process.sockets import Bound, CannotBind, Sockets
 from submitd.process.systemd import ServiceManager
+from submitd.process.tree import InProcess, WorkerTree
 from submitd.spool.recovery import OpenSpool, open_spool
 from submitd.spool.store import SpoolUnavailable, Standing
 from submitd.web.site import make_site
 
 if TYPE_CHECKING:
     from submitd.process.renewal import Renewal
-    from submitd.process.tree import InProcess
 
 _FIRST_DELAY: Final = 1.0
 _LONGEST_DELAY: Final = 30.0
@@ -71,17 +72,6 @@ _LAST_STEPS: Final = 30.0
 _GATHER_TIME: Final = 2.0
 _STANDING_AGE: Final = 2.0
 """Seconds for which the queue's figures are not asked for again."""
-
-
-_ALLOCATION: Final = {
-    "MALLOC_ARENA_MAX": "2",
-    "MALLOC_MMAP_THRESHOLD_": "131072",
-    "MALLOC_TRIM_THRESHOLD_": "131072",
-}
-"""For the C library: what large messages took goes back to the system.
-
-Otherwise each thread keeps an arena of its own, and the heap its high water.
-"""
 
 
 class Supervisor(Service):
@@ -142,7 +132,11 @@ class Supervisor(Service):
         super().startService()
         self.privilegedStartService()  # where nobody has called it
         config = self._config
+        self._nursery = Nursery(self._reactor, self._nursery_died)
         try:
+            if config.server.workers != 0:
+                # First of all: while there is neither a thread nor a lock.
+                self._nursery.start()
             self._log = open_log(config.log, process="supervisor")
             self._events: EventLog = self._log.events
             self._spool: OpenSpool = open_spool(config.server.state_directory)
@@ -205,7 +199,7 @@ class Supervisor(Service):
         if order is None and self._renewal is None:
             return
         if self._renewal is None:
-            # Not at the top, as below.
+            # Not at the top: twisted.web's files and all, for those who have it.
             from submitd.process.renewal import Renewal
 
             self._renewal = Renewal(self._reactor, self._events, self._is_issued)
@@ -235,11 +229,7 @@ class Supervisor(Service):
         count = self._workers(config)
         return [self._spawn(source, count) for _ in range(count)]
 
-    def _begin_in_process(self, config: Config) -> "InProcess":
-        # Not at the top: a supervisor with workers needs none of it, and is
-        # 15 MB smaller without.
-        from submitd.process.tree import InProcess, WorkerTree
-
+    def _begin_in_process(self, config: Config) -> InProcess:
         self._number += 1
         name = f"worker-{self._number}"
         here = InProcess(
@@ -274,15 +264,21 @@ class Supervisor(Service):
     def _spawn(self, source: Source, workers: int) -> Child:
         self._number += 1
         name = f"worker-{self._number}"
-        child = Child(self._reactor, name, self._handlers(name), self._child_ended)
+        child = Child(
+            self._reactor,
+            name,
+            self._handlers(name),
+            self._child_began,
+            self._child_ended,
+        )
         self._children[name] = child
         shared = [self._spool.lock_descriptor]
         listeners: dict[str, list[int]] = {}
         for listener, sockets in self._bound.listeners.items():
             for one in sockets:
-                listeners.setdefault(listener, []).append(FIRST_SHARED + len(shared))
+                listeners.setdefault(listener, []).append(len(shared))
                 shared.append(one.fileno())
-        child.start("submitd.process.worker", shared, _ALLOCATION | os.environ)
+        child.start(self._nursery, self._number, shared)
         child.pipe.tell(
             "start",
             name=name,
@@ -296,7 +292,6 @@ class Supervisor(Service):
             own_addresses=sorted(self._sockets.own_addresses),
             secret=self._secret.hex(),
         )
-        self._events.emit(WORKER_STARTED, worker=name, pid=child.pid)
         return child
 
     def _handlers(self, name: str) -> dict[str, Callable[..., Any]]:
@@ -311,7 +306,13 @@ class Supervisor(Service):
             },
         }
 
-    # End of a worker
+    # A worker's beginning and end
+
+    def _child_began(self, child: Child) -> None:
+        self._events.emit(WORKER_STARTED, worker=child.name, pid=child.pid)
+
+    def _nursery_died(self, pid: int) -> None:
+        self._events.emit(NURSERY_DIED, pid=pid)
 
     def _child_ended(self, child: Child, how: str) -> None:
         self._children.pop(child.name, None)
@@ -332,7 +333,7 @@ class Supervisor(Service):
             delay = min(_FIRST_DELAY * 2 ** (self._deaths - 1), _LONGEST_DELAY)
             self._reactor.callLater(delay, self._replace)
 
-    def _in_process_ended(self, here: "InProcess") -> None:
+    def _in_process_ended(self, here: InProcess) -> None:
         self._children.pop(here.name, None)
         self._counts.forget(here.name)
         self._run(self._take_back(here.name))
@@ -391,6 +392,7 @@ class Supervisor(Service):
             child.drain(grace)
         self._sockets.close()
         await DeferredList([child.ended for child in children])
+        self._nursery.stop()
         stopped = self._control.stopService()
         if stopped is not None:
             await stopped
@@ -520,8 +522,15 @@ class Supervisor(Service):
             "version": version("submitd"),
             "twisted": version("twisted"),
             "pid": os.getpid(),
-            "pids": [os.getpid()]
-            + [child.pid for child in self._children.values() if child.pid],
+            "pids": [
+                pid
+                for pid in (
+                    os.getpid(),
+                    self._nursery.pid,
+                    *(child.pid for child in self._children.values()),
+                )
+                if pid
+            ],
             "uptime": round(time.time() - self._started_at),
             "ready": not self._unready(),
             "config": str(self._file),

@@ -1,27 +1,25 @@
-"""A worker process: ``python -m submitd.process.worker``, started by a supervisor.
+"""A worker process: a fork of the nursery, made when the supervisor says so.
 
-It hears on its standard input and speaks on descriptor 3. When its
-supervisor is gone its input ends, and so does it.
+When its supervisor is gone its pipe ends, and so does it.
 """
 
 import gc
 import os
 import signal
 import sys
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.stdio import StandardIO
-from twisted.logger import globalLogBeginner
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from submitd.auth.throttle import LocalLoginCounts
 from submitd.config.reader import Source, build_config
 from submitd.observe.events import BUG
 from submitd.observe.log import LibraryObserver
-from submitd.process.child import FROM_CHILD
 from submitd.process.counts import SharedCounts, login_limits
 from submitd.process.logs import OpenLog, open_log
 from submitd.process.material import load_material
@@ -35,8 +33,15 @@ _ORPHANED: Final = 5.0
 class Worker:
     """One worker's life: start, work, drain, end."""
 
-    def __init__(self, reactor: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401
+        pipe: int,
+        shared: Sequence[int],
+    ) -> None:
+        """``pipe`` to the supervisor; ``shared``: the spool's lock, listeners."""
         self._reactor = reactor
+        self._shared = shared
         self._tree: WorkerTree | None = None
         self._log: OpenLog | None = None
         self._ending = False
@@ -51,15 +56,12 @@ class Worker:
             },
             lambda: self._drain(_ORPHANED),
         )
-        # The terminal's Ctrl-C reaches us too; our supervisor says what to do.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(
             signal.SIGTERM,
             lambda *_: reactor.callFromThread(self._drain, _ORPHANED),
         )
         StandardIO(  # type: ignore[call-arg]  # mypy sees Windows' form
-            self._pipe, stdin=0, stdout=FROM_CHILD, reactor=reactor
+            self._pipe, stdin=pipe, stdout=os.dup(pipe), reactor=reactor
         )
 
     def _start_or_fail(self, **facts: Any) -> None:  # noqa: ANN401
@@ -86,14 +88,15 @@ class Worker:
         source = Source(Path(file), tables, origins)
         config = build_config(source)
         self._log = log = open_log(config.log, worker=name)
-        globalLogBeginner.beginLoggingTo(
-            [LibraryObserver(log.events)], redirectStandardIO=False
-        )
+        globalLogPublisher.addObserver(LibraryObserver(log.events))
         self._tree = WorkerTree(
             self._reactor,
             config,
             load_material(config, source),
-            listeners,
+            {
+                listener: [self._shared[place] for place in places]
+                for listener, places in listeners.items()
+            },
             owner=owner,
             number=number,
             counts=SharedCounts(self._pipe, workers, log.events),
@@ -106,9 +109,9 @@ class Worker:
             events=log.events,
             secret=bytes.fromhex(secret),
         )
-        Deferred.fromCoroutine(self._begin(listeners)).addErrback(self._fail)
+        Deferred.fromCoroutine(self._begin()).addErrback(self._fail)
 
-    async def _begin(self, listeners: dict[str, list[int]]) -> None:
+    async def _begin(self) -> None:
         assert self._tree is not None  # noqa: S101
         await self._tree.start()
         # What is here now stays to the end: to look it through again and again
@@ -117,7 +120,7 @@ class Worker:
         gc.freeze()
         # The tree has duplicates, which it closes when it stops accepting: who
         # comes then is to be refused, and not to wait for nobody.
-        for descriptor in chain.from_iterable(listeners.values()):
+        for descriptor in self._shared[1:]:
             os.close(descriptor)
         self._pipe.tell("ready")
 
@@ -156,14 +159,13 @@ class Worker:
         self._reactor.callWhenRunning(self._reactor.stop)
 
 
-def main() -> int:
-    """Run until drained. Exit status 0, or 70 after a failure."""
+def run_worker(pipe: int, shared: Sequence[int]) -> int:
+    """Run until drained, with descriptors as `Worker`.
+
+    Gives the exit status: 0, or 70 after a failure.
+    """
     from twisted.internet import reactor
 
-    worker = Worker(reactor)
+    worker = Worker(reactor, pipe, shared)
     reactor.run(installSignalHandlers=False)  # type: ignore[call-arg]
-    return 70 if worker.failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return os.EX_SOFTWARE if worker.failed else os.EX_OK

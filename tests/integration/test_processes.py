@@ -402,8 +402,7 @@ def test_a_reload_whose_worker_does_not_start_leaves_the_old_ones(
 ) -> None:
     """Decision 10: if anything is wrong the new workers go."""
     server.start()
-    old = server.settle()
-    slow, quick = starting_in_reload(server, 2)
+    old, slow, quick = starting_in_reload(server)
     until(lambda: is_ready(server, quick), "the quick one", 10)
     os.kill(slow, signal.SIGKILL)
     server.logs("reload-refused")
@@ -417,10 +416,49 @@ def test_a_reload_whose_worker_does_not_start_leaves_the_old_ones(
 
 
 @served
+def test_the_death_of_the_nursery_disturbs_nobody(server: Server) -> None:
+    """Its workers go on, and their ends are seen; the next ones have another."""
+    server.start()
+    workers = server.settle()
+    nursery = nursery_of(server)
+    with server.logged_in() as client:
+        os.kill(nursery, signal.SIGKILL)
+        (entry,) = server.logs("nursery-died")
+        assert entry["pid"] == nursery
+        assert client.noop()[0] == 250
+    assert server.settle() == workers
+    assert set(server.twistd.status()["pids"]) == workers | {server.process.pid}
+    first = min(workers)
+    os.kill(first, signal.SIGKILL)
+    (death,) = server.logs("worker-died")
+    assert death["pid"] == first
+    assert death["how"] == "nobody knows how: its nursery had died"
+    fresh = server.logs("worker-started", 3)[-1]["pid"]
+    until(lambda: is_ready(server, fresh), "the next one", 20)
+    assert server.settle() == workers - {first} | {fresh}
+    os.kill(fresh, signal.SIGKILL)
+    assert server.logs("worker-died", 2)[-1]["how"] == "signal 9"
+    server.settle()
+    server.signal(signal.SIGTERM)
+    assert server.process.wait(20) == 0
+
+
+@served
+def test_a_nursery_that_does_nothing_is_ended(server: Server) -> None:
+    server.start()
+    old = server.settle()
+    nursery = nursery_of(server)
+    os.kill(nursery, signal.SIGSTOP)
+    os.kill(min(old), signal.SIGKILL)
+    assert server.logs("worker-died")[0]["pid"] == min(old)
+    assert server.entries("nursery-died")[0]["pid"] == nursery
+    assert server.settle() - old
+
+
+@served
 def test_a_worker_that_dies_during_a_reload_is_replaced(server: Server) -> None:
     server.start()
-    server.settle()
-    slow, quick = starting_in_reload(server, 2)
+    _, slow, quick = starting_in_reload(server)
     until(lambda: is_ready(server, quick), "the quick one", 10)
     os.kill(quick, signal.SIGKILL)
     server.logs("worker-died")
@@ -433,9 +471,7 @@ def test_a_worker_that_dies_during_a_reload_is_replaced(server: Server) -> None:
 @served
 def test_no_worker_keeps_the_old_configuration_after_a_reload(server: Server) -> None:
     server.start()
-    old = server.settle()
-    server.write(workers=1)
-    (slow,) = starting_in_reload(server, 1)
+    old, slow = starting_in_reload(server, 1)
     for pid in old:
         os.kill(pid, signal.SIGKILL)
     wait_for_replacement()
@@ -444,12 +480,46 @@ def test_no_worker_keeps_the_old_configuration_after_a_reload(server: Server) ->
     assert undrained(server) == [slow]
 
 
-def starting_in_reload(server: Server, count: int) -> list[int]:
-    """Begin a reload to so many workers; the first of them is stopped meanwhile."""
-    server.signal(signal.SIGHUP)
-    fresh = [one["pid"] for one in server.logs("worker-started", 2 + count)[2:]]
-    os.kill(fresh[0], signal.SIGSTOP)
-    return fresh
+def starting_in_reload(server: Server, count: int = 2) -> tuple[Any, ...]:
+    """Begin a reload to so many workers; the first of them is stopped meanwhile.
+
+    Gives the pids of the old ones, then those of the new.
+    """
+    nursery = nursery_of(server)
+    old = server.settle()
+    server.write(workers=count)
+    for reloads in range(1, 20):
+        began = len(server.entries("worker-started"))
+        server.signal(signal.SIGHUP)
+        # It is a matter of 20 ms until they are ready.
+        while not (fresh := forks_of(nursery) - old):
+            pass
+        slow = min(fresh)
+        os.kill(slow, signal.SIGSTOP)
+        fresh = {
+            one["pid"] for one in server.logs("worker-started", began + count)[began:]
+        }
+        if not is_ready(server, slow):
+            return old, slow, *(fresh - {slow})
+        os.kill(slow, signal.SIGCONT)
+        server.logs("reloaded", reloads)
+        old = server.settle(count)
+    raise AssertionError("the new workers were ready too soon, twenty times")
+
+
+def nursery_of(server: Server) -> int:
+    """Its pid."""
+    (nursery,) = (
+        pid
+        for pid in forks_of(server.process.pid)
+        if Path(f"/proc/{pid}/comm").read_text() == "submitd-nursery\n"
+    )
+    return nursery
+
+
+def forks_of(pid: int) -> set[int]:
+    """Pids of a process's children."""
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
 def wait_for_replacement() -> None:

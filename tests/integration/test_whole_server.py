@@ -372,7 +372,7 @@ async def test_workers_of_their_own_take_mail_and_are_replaced(
         await server.receiver.has(1)
         children = list(server.supervisor._children.values())
         assert len(children) == 2
-        children[0].transport.signalProcess("KILL")
+        children[0].kill()
         await server.until(lambda: "worker-died" in server.log)
         await server.until(
             lambda: sum(one.ready for one in server.supervisor._children.values()) == 2

@@ -99,14 +99,6 @@ def test_a_machine_that_was_asleep_for_a_moment_is_not_to_blame() -> None:
     assert site.worker.killed == 0
 
 
-def test_a_worker_in_this_process_is_not_asked() -> None:
-    site = Site()
-    site.worker.pid = None
-    asked = site.worker.asked
-    site.pass_seconds(60)
-    assert site.worker.asked == asked
-
-
 def test_the_manager_hears_three_times_as_often_as_it_wants_also_in_a_stop() -> None:
     site = Site(watchdog=30.0)
     site.pass_seconds(60)
