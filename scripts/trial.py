@@ -358,14 +358,19 @@ def try_installation(suite: str, package: Path) -> None:
             system.run("rm", "/etc/submitd/conf.d/50-trial.toml")
             said = system.run("sh", "-c", STAMPED).splitlines()
             tell("people in slapd, under the unit", said[-1].partition(" ")[2])
-            times = {words: float(at) for at, _, words in map(split, said)}
-            took = times["== delivered and verified"] - times["== the configuration"]
+            steps = [line.partition(" == ") for line in said if " == " in line]
+            at = {words: float(when) for when, _, words in steps}
+            took = at["delivered and verified"] - at["the configuration"]
             tell("from the configuration to that", f"{took:.1f} s")
+            tell("commands of the quick start", str(commands_of_quick_start()))
 
 
-def split(line: str) -> tuple[str, str, str]:
-    """When it was said, and what."""
-    return line.partition(" ")
+def commands_of_quick_start() -> int:
+    """Up to the first message; the one file that is to be written is none."""
+    text = (HERE.parent / "docs" / "quick-start.md").read_text("utf-8")
+    lines = text.partition("## Afterwards")[0].splitlines()
+    # A command is indented by four; one that goes on, by more.
+    return sum(line[:4] == "    " and line[4:5].strip() != "" for line in lines)
 
 
 def kept_of(system: System) -> dict[str, object]:

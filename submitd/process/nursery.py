@@ -18,7 +18,6 @@ import signal
 import socket
 import sys
 import traceback
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from twisted.internet.default import install
@@ -33,6 +32,7 @@ _MOST_DESCRIPTORS: Final = 253
 """The kernel passes no more at once (unix(7))."""
 
 _LONGEST: Final = 1024
+_PR_SET_NAME: Final = 15
 
 # For the C library, by malloc.h's numbers (mallopt(3)): what large messages took
 # goes back to the system. Otherwise each thread keeps an arena of its own, and the
@@ -98,7 +98,8 @@ def _let_go_of_descriptors(control: int) -> None:
 
 
 def _call_process(name: str) -> None:
-    Path("/proc/self/comm").write_text(name, "ascii")
+    # Its file in /proc is root's alone after a change of user.
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode("ascii"), 0, 0, 0)
 
 
 class _Nursery:
@@ -174,7 +175,7 @@ def _new_reactor() -> None:
 
         # ldaptor has imported it by name.
         for module in tuple(sys.modules.values()):
-            if getattr(module, "reactor", None) is old:
+            if vars(module).get("reactor") is old:
                 module.reactor = reactor  # type: ignore[attr-defined]
 
 

@@ -17,8 +17,8 @@ from submitd.process.nursery import CONTROL
 
 _RUN = f"""
 import os, socket
-{{before}}
 from submitd.process.nursery import run_nursery
+{{before}}
 run_nursery(socket.socket(fileno={CONTROL}))
 """
 
@@ -139,6 +139,17 @@ def test_descriptors_of_whom_it_was_are_let_go_and_their_numbers_kept() -> None:
             for number in (40, 41):
                 open_as = Path(f"/proc/{pid}/fd/{number}").readlink()
                 assert open_as == Path(os.devnull)
+
+
+@pytest.mark.root
+def test_one_that_has_changed_its_user_has_a_name_as_well() -> None:
+    with nursery("os.setgid(65534)\nos.setuid(65534)") as one, one.fork(7):
+        begun, _ = one.heard()
+        names = [
+            Path(f"/proc/{pid}/comm").read_text().strip()
+            for pid in (one.process.pid, begun["pid"])
+        ]
+        assert names == ["submitd-nursery", "submitd-7"]
 
 
 def test_a_fault_of_its_own_ends_it_with_a_traceback() -> None:
