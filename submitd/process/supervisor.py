@@ -3,10 +3,11 @@
 import os
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily
@@ -125,7 +126,7 @@ class Supervisor(Service):
         try:
             self._bound = self._sockets.bind(self._config)
         except CannotBind as problem:
-            raise SystemExit(f"submitd: {problem}") from problem
+            _refuse_to_start(problem)
 
     def startService(self) -> None:
         """Open the spool, start the workers, then listen to the operator."""
@@ -143,7 +144,7 @@ class Supervisor(Service):
             if self._order is not None:
                 ensure_certificate(self._order)
         except (OSError, SpoolUnavailable) as problem:
-            raise SystemExit(f"submitd: {problem}") from problem
+            _refuse_to_start(problem)
         self._library = LibraryObserver(self._events)
         globalLogPublisher.addObserver(self._library)
         self._logins = LocalLoginCounts(self._reactor, login_limits(config))
@@ -173,8 +174,8 @@ class Supervisor(Service):
         try:
             self._control.startService()
             self._start_web()
-        except Exception as problem:
-            raise SystemExit(f"submitd: {problem}") from problem
+        except Exception as problem:  # noqa: BLE001
+            _refuse_to_start(problem)
         self._manager = ServiceManager(self._reactor, os.environ, self._events)
         self._pulse = Pulse(
             self._reactor,
@@ -616,6 +617,20 @@ class _QueueFigures:
             GaugeMetricFamily("submitd_queue_octets", "Octets.", now.octets),
             GaugeMetricFamily("submitd_queue_oldest_seconds", "Oldest.", max(0.0, age)),
         ]
+
+
+def _refuse_to_start(problem: Exception) -> NoReturn:
+    """End, and say why to whoever has started us.
+
+    That is twistd in the foreground, whose log has taken ``sys.stderr``, and goes
+    who knows where; or a parent that waits while twistd becomes a daemon, and
+    that is told by twistd.
+    """
+    words = f"submitd: {problem}"
+    if os.path.samestat(os.fstat(2), Path(os.devnull).stat()):
+        raise SystemExit(words) from problem
+    print(words, file=sys.__stderr__)
+    raise SystemExit(os.EX_UNAVAILABLE) from problem
 
 
 async def _pause(reactor: Any, seconds: float) -> None:  # noqa: ANN401

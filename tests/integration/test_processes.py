@@ -141,7 +141,7 @@ class Server:
         done = subprocess.run(
             [
                 *(sys.executable, "-c", IMPATIENT),
-                *("-n", "--pidfile=", "submitd"),
+                *("-n", "--pidfile=", "--logfile=/dev/null", "submitd"),
                 *("--config", str(self.folder / "submitd.toml")),
             ],
             capture_output=True,
