@@ -4,15 +4,14 @@ import errno
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
 
 from submitd.config.sections import Config, ListenerSection
 
 _BACKLOG: Final = 1024
-_FIRST_PASSED: Final = 3
-"""The first descriptor that systemd passes (sd_listen_fds(3))."""
 
 
 class CannotBind(Exception):
@@ -148,23 +147,17 @@ def _explained(problem: OSError) -> str:
             return problem.strerror or str(problem)
 
 
-def passed_sockets(environ: Mapping[str, str]) -> dict[str, int]:
-    """Descriptors that systemd passed to this process, by their names."""
-    if environ.get("LISTEN_PID") != str(os.getpid()):
-        return {}
-    names = environ.get("LISTEN_FDNAMES", "").split(":")
-    count = int(environ.get("LISTEN_FDS", "0"))
-    return {
-        name: _FIRST_PASSED + number
-        for number, name in zip(range(count), names, strict=False)
-    }
-
-
 def _passed(table: str, wanted: str) -> socket.socket:
-    found = passed_sockets(os.environ)
-    if wanted not in found:
-        listed = ", ".join(sorted(found)) or "none"
+    from twisted.internet import reactor
+
+    # Twisted has taken what systemd says of its sockets out of the environment, and
+    # tells of it by endpoints. (Their family is not looked at: they are open.)
+    description = f"systemd:domain=INET:name={quoteStringArgument(wanted)}"
+    try:
+        endpoint: Any = serverFromString(reactor, description)
+    except KeyError as problem:
         raise CannotBind(
-            f"{table}: systemd passed no socket named {wanted} (there are: {listed})"
-        )
-    return socket.socket(fileno=os.dup(found[wanted]))
+            f"{table}: systemd passed no socket named {wanted}; "
+            "FileDescriptorName= in the socket's unit is its name"
+        ) from problem
+    return socket.socket(fileno=os.dup(endpoint.fileno))

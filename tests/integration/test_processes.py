@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import closing, suppress
@@ -537,6 +538,39 @@ def is_ready(server: Server, pid: int) -> bool:
     """Whether this worker takes mail."""
     workers = server.twistd.status()["workers"]
     return any(one["pid"] == pid and one["ready"] for one in workers)
+
+
+@served
+def test_a_socket_that_systemd_holds_is_listened_to(server: Server) -> None:
+    """And a connection that came before the server was there is served."""
+    address = f"127.0.0.1:{server.local}"
+    server.twistd = Twistd(
+        server.folder,
+        command=lambda *words: [
+            *("systemd-socket-activate", "--fdname=given", f"--listen={address}"),
+            *words,
+        ],
+    )
+    server.write()
+    file = server.folder / "submitd.toml"
+    port = f'address = "127.0.0.1"\nport = {server.local}'
+    assert port in file.read_text()
+    file.write_text(file.read_text().replace(port, 'address = "systemd:given"'))
+    starting = threading.Thread(target=server.twistd.start)
+    starting.start()
+
+    def greeted() -> bool:
+        with (
+            suppress(ConnectionRefusedError),
+            socket.create_connection(("127.0.0.1", server.local), 20) as early,
+        ):
+            return early.recv(3) == b"220"
+        return False
+
+    until(greeted, "the greeting")
+    starting.join(20)
+    server.send()
+    server.arrives()
 
 
 # Stops

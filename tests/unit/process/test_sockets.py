@@ -12,7 +12,6 @@ from submitd.process.sockets import (
     CannotBind,
     Sockets,
     addresses_of,
-    passed_sockets,
 )
 
 
@@ -137,45 +136,6 @@ def test_other_reasons_are_told_too(
         sockets.bind(config(a=("127.0.0.1", 587)))
 
 
-def test_sockets_that_systemd_passed_are_found_by_name() -> None:
-    """sd_listen_fds(3): from descriptor 3 on, and for this process only."""
-    environ = {
-        "LISTEN_PID": str(os.getpid()),
-        "LISTEN_FDS": "2",
-        "LISTEN_FDNAMES": "submission:submissions",
-    }
-
-    assert passed_sockets(environ) == {"submission": 3, "submissions": 4}
-    assert passed_sockets({**environ, "LISTEN_PID": "1"}) == {}
-    assert passed_sockets({}) == {}
-
-
-def test_a_passed_socket_is_used_under_its_name(
-    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as passed:
-        monkeypatch.setattr(
-            "submitd.process.sockets.passed_sockets",
-            lambda _: {"smtp": passed.fileno()},
-        )
-
-        (one,) = sockets.bind(config(a=("systemd:smtp", 0))).listeners["a"]
-
-        assert one.getsockname() == passed.getsockname()
-        assert one.fileno() != passed.fileno()
-
-
-def test_a_passed_socket_that_is_not_there_is_told_with_those_that_are(
-    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
-    monkeypatch.setenv("LISTEN_FDS", "1")
-    monkeypatch.setenv("LISTEN_FDNAMES", "other")
-
-    with pytest.raises(CannotBind, match=r"named smtp \(there are: other\)"):
-        sockets.bind(config(a=("systemd:smtp", 0)))
-
-
-def test_a_passed_socket_without_systemd_is_told(sockets: Sockets) -> None:
-    with pytest.raises(CannotBind, match=r"named smtp \(there are: none\)"):
+def test_a_passed_socket_that_is_not_there_is_told(sockets: Sockets) -> None:
+    with pytest.raises(CannotBind, match="systemd passed no socket named smtp; "):
         sockets.bind(config(a=("systemd:smtp", 0)))
