@@ -160,4 +160,7 @@ def _passed(table: str, wanted: str) -> socket.socket:
             f"{table}: systemd passed no socket named {wanted}; "
             "FileDescriptorName= in the socket's unit is its name"
         ) from problem
-    return socket.socket(fileno=os.dup(endpoint.fileno))
+    one = socket.socket(fileno=os.dup(endpoint.fileno))
+    # systemd's block. A worker would wait for a client that another one has taken.
+    one.setblocking(False)
+    return one

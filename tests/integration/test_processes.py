@@ -569,6 +569,8 @@ def test_a_socket_that_systemd_holds_is_listened_to(server: Server) -> None:
 
     until(greeted, "the greeting")
     starting.join(20)
+    # More than workers: each is woken by each, and one of them gets it.
+    assert all(greeted() for _ in range(20))
     server.send()
     server.arrives()
 
