@@ -258,6 +258,14 @@ class System:
     def send(self, count: int) -> None:
         self.run("python3", "-c", SEND, count)
 
+    def workers(self) -> set[int]:
+        """Pids of those that are ready; none while nobody answers."""
+        try:
+            status = json.loads(self.run("submitctl", "status", "--json"))
+        except subprocess.CalledProcessError:
+            return set()
+        return {one["pid"] for one in status["workers"] if one["ready"]}
+
     def memory(self) -> dict[int, int]:
         """Octets of PSS of each process of the service."""
         pids = json.loads(self.run("submitctl", "status", "--json"))["pids"]
@@ -322,6 +330,12 @@ def queued(system: System) -> int:
     return int(system.run("submitctl", "queue", "count"))
 
 
+def emptied(system: System) -> bool:
+    """What is under way just now cannot be removed: try again."""
+    system.run("submitctl", "queue", "remove", "--all")
+    return queued(system) == 0
+
+
 def expect(held: bool, what: str) -> None:
     """End here unless it is as it should be."""
     if not held:
@@ -358,8 +372,10 @@ def try_installation(suite: str, package: Path) -> None:
             until(lambda: kept_of(system), "the journal", 20)
             fields = [name for name in kept_of(system) if name.startswith("SUBMITD")]
             tell("message-accepted in the journal", ", ".join(sorted(fields)))
+            try_service(system)
             try_activation(system)
             system.run("rm", TRIAL)
+            until(lambda: emptied(system), "an empty queue", 20)
             said = system.run("sh", "-c", STAMPED).splitlines()
             tell("people in slapd, under the unit", said[-1].partition(" ")[2])
             steps = [line.partition(" == ") for line in said if " == " in line]
@@ -367,6 +383,37 @@ def try_installation(suite: str, package: Path) -> None:
             took = at["delivered and verified"] - at["the configuration"]
             tell("from the configuration to that", f"{took:.1f} s")
             tell("commands of the quick start", str(commands_of_quick_start()))
+
+
+def try_service(system: System) -> None:
+    """What systemd does with it: a reload, and the end of one that hangs."""
+
+    def main_process() -> str:
+        return system.run("systemctl", "show", "-P", "MainPID", "submitd").strip()
+
+    main, before = main_process(), system.workers()
+    began = time.monotonic()
+    system.run("systemctl", "reload", "submitd")
+    took = time.monotonic() - began
+    tell("systemctl reload", f"{took:.1f} s; the same process, other workers")
+    expect(main_process() == main, "a reload has changed the main process")
+    expect(not before & system.workers(), "a reload has left a worker")
+
+    impatient = "/etc/systemd/system/submitd.service.d/trial.conf"
+    system.run("mkdir", "-p", Path(impatient).parent)
+    system.write(impatient, "[Service]\nWatchdogSec=5\n")
+    system.run("systemctl", "daemon-reload")
+    system.run("systemctl", "restart", "submitd")
+    main = main_process()
+    system.run("kill", "-STOP", main)
+    began = time.monotonic()
+    until(lambda: main_process() not in (main, "0"), "the watchdog", 60)
+    until(system.workers, "its workers", 60)
+    took = time.monotonic() - began
+    tell("watchdog of 5 s", f"a process that hung is replaced after {took:.1f} s")
+    system.run("rm", impatient)
+    system.run("systemctl", "daemon-reload")
+    system.run("systemctl", "restart", "submitd")
 
 
 def try_activation(system: System) -> None:
