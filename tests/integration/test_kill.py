@@ -213,9 +213,11 @@ async def test_nothing_acknowledged_is_lost_and_none_arrives_three_times(
     assert lost == set()
     assert max(map(len, arrived.values())) <= 2
     for first, second in twice:
-        # The kill came before its record: what is recorded is logged.
+        # The kill came before its record.
         assert kills.explain(first)
+        # What is recorded is logged, unless the next kill came in between.
         queue_id = found(rb"\tid (\w+)", second)
-        assert recorded[queue_id] + told[queue_id] == 1
+        lines = recorded[queue_id] + told[queue_id]
+        assert lines == 1 or (lines == 0 and kills.explain(second))
     assert told.total() <= len(twice)
     assert len(burst.acknowledged) > ROUNDS * MESSAGES * 0.8
