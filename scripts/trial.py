@@ -494,6 +494,13 @@ def try_upgrade(suite: str, older: Path, package: Path) -> None:
             tell("purged, nobody there to answer", "the queue stays")
 
 
+def mirror() -> str:
+    """Where this machine has Debian from."""
+    words = ("--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian")
+    # The suite itself comes before its updates and its security fixes.
+    return run("apt-get", "indextargets", *words).split()[0]
+
+
 def try_tools(suite: str) -> None:
     """What Debian has for it: lintian, piuparts, autopkgtest."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -509,7 +516,7 @@ def try_tools(suite: str) -> None:
         run("mmdebstrap", "--quiet", *with_systemd, suite, base)
     run(
         *("piuparts", "--basetgz", base, "--distribution", suite),
-        *("--mirror", "http://deb.debian.org/debian main"),
+        *("--mirror", f"{mirror()} main"),
         # apt's own, when it asks debconf's questions ahead.
         *("--ignore-regex", "/var/cache/debconf/tmp.ci/?"),
         *("--no-upgrade-test", package_of(suite)),
