@@ -203,22 +203,21 @@ class System:
                 stderr=console,
             )
             try:
-                until(lambda: self._found_leader(process.pid), "the container", 60)
-                until(self._is_up, "its system", 120)
+                until(lambda: self._is_up(process.pid), "its system", 120)
                 yield
             finally:
                 # SIGTERM asks the system inside to power off.
                 process.terminate()
                 process.wait(120)
 
-    def _found_leader(self, nspawn: int) -> bool:
+    def _is_up(self, nspawn: int) -> bool:
         found = subprocess.run(
             ["pgrep", "-P", str(nspawn)], capture_output=True, text=True, check=False
         ).stdout.split()
-        self._leader = int(found[0]) if found else 0
-        return bool(found)
-
-    def _is_up(self) -> bool:
+        if not found:
+            return False
+        # The first that is seen may be a child that only prepares the container.
+        self._leader = int(found[0])
         done = subprocess.run(
             self.command("systemctl", "is-system-running"),
             capture_output=True,
