@@ -192,7 +192,7 @@ def main() -> int:
 def files() -> dict[str, str]:
     """Name and content of each."""
     return {
-        "submitctl.bash": bash(),
+        "submitctl": bash(),
         "_submitctl": zsh(),
         "submitctl.fish": fish(),
     }
