@@ -95,6 +95,12 @@ def try_activation(system: System) -> None:
     tell("socket activation", f"the first client starts it and sends in {took:.1f} s")
     tell("restart, systemd holds the port", f"{refused} refused in {float(away):.1f} s")
     expect(refused == "0", "systemd has refused a connection")
+    with system.talking("python3", "-c", WATCH) as finish:
+        system.run("dpkg", "-i", "/new.deb")
+        until(system.workers, "the upgraded server", 60)
+        away, refused = finish().split()
+    tell("upgrade, systemd holds the port", f"{refused} refused in {float(away):.1f} s")
+    expect(refused == "0", "systemd has refused a connection")
     system.run("systemctl", "disable", "--now", socket)
     system.write(TRIAL, CONFIGURATION)
     system.run("systemctl", "restart", "submitd")
