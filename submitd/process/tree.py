@@ -459,9 +459,10 @@ class InProcess:
         self._on_end(self)
         self.ended.callback(None)
 
-    def tell(self, name: str) -> None:  # noqa: ARG002
-        """As `Pipe.tell`, for the one piece of news: a changed certificate."""
-        self._tree.look_at_certificate()
+    def tell(self, name: str) -> None:
+        """As `Pipe.tell`. Of a log that was moved its process knows already."""
+        if name == "certificate":
+            self._tree.look_at_certificate()
 
     async def ask(self, name: str, time_out: float) -> Snapshot:  # noqa: ARG002
         """As `Pipe.ask`, for the one question there is: its figures."""
