@@ -15,7 +15,7 @@ from attrs import frozen
 from submitd.cli.main import make_parser
 
 FOLDER: Final = "etc/completion"
-_FILES: Final = ("--config", "-c", "--out")
+_FILES: Final = ("--config", "-c", "--out", "--dovecot", "--opendkim", "--root")
 _MADE: Final = "# Made by `make docs` from the parser of submitctl.\n"
 
 
