@@ -164,7 +164,7 @@ def read_recipient(row: tuple[Any, ...]) -> Recipient:
 
 MESSAGE_COLUMNS: Final = (
     "queue_id, accepted_at, reverse_path, envelope, submitter, session, eight_bit, "
-    "smtputf8, length(header), body_size"
+    "smtputf8, binary, length(header), body_size"
 )
 
 
@@ -183,6 +183,7 @@ def read_spooled(
         session,
         eight_bit,
         smtputf8,
+        binary,
         header_size,
         body_size,
     ) = row
@@ -198,7 +199,9 @@ def read_spooled(
             envid=more.get("envid"),
             accepted_at=read_moment(accepted_at),
         ),
-        needs=Needs(eight_bit=bool(eight_bit), smtputf8=bool(smtputf8)),
+        needs=Needs(
+            eight_bit=bool(eight_bit), smtputf8=bool(smtputf8), binary=bool(binary)
+        ),
         submitter=submitter,
         session=session,
         header_size=header_size,

@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 _TABLES: Final = """
 CREATE TABLE message (
@@ -64,6 +64,26 @@ CREATE INDEX message_removed ON message (id) WHERE removed = 1;
 """
 """Version 1: a new database is made so and then migrated, as the others are."""
 
+_RENDITIONS: Final = """
+ALTER TABLE message ADD COLUMN binary INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE rendition (
+  content INTEGER PRIMARY KEY,   -- its rows in chunk are those of this number
+  message INTEGER NOT NULL,
+  form TEXT NOT NULL,            -- what a host must take: 7bit, 8bit
+  chunks INTEGER NOT NULL,
+  body_size INTEGER NOT NULL,
+  header BLOB NOT NULL,
+  tail BLOB NOT NULL,
+  UNIQUE (message, form)
+);
+CREATE TRIGGER message_renditions_deleted AFTER DELETE ON message BEGIN
+  DELETE FROM rendition WHERE message = old.id;
+END;
+CREATE TRIGGER rendition_deleted AFTER DELETE ON rendition BEGIN
+  DELETE FROM chunk WHERE message = old.content;
+END;
+"""
+
 _MIGRATIONS: Final = {
     1: """
 CREATE TRIGGER message_deleted AFTER DELETE ON message BEGIN
@@ -74,6 +94,7 @@ END;
 """,
     # Deaths of ours between the final dot for this recipient and its record.
     2: "ALTER TABLE recipient ADD COLUMN interruptions INTEGER NOT NULL DEFAULT 0;",
+    3: _RENDITIONS,
 }
 """For each older version, what makes it one newer."""
 

@@ -285,39 +285,45 @@ class SqliteStore:
 
 
 def read_header(connection: sqlite3.Connection, queue_id: str) -> bytes:
-    """A message's header section.
+    """A message's header section, or a rendition's.
 
     Raises:
         LookupError: there is no such message (any more).
     """
-    row = connection.execute(
-        "SELECT header FROM message WHERE id = ?", (number_of(queue_id),)
-    ).fetchone()
+    row = _content_row(connection, "header", number_of(queue_id))
     if row is None:
         raise LookupError(queue_id)
     return bytes(row[0])
 
 
+def _content_row(
+    connection: sqlite3.Connection, column: str, identity: int
+) -> tuple[Any, ...] | None:
+    # One number is never both: they are given out once.
+    found: tuple[Any, ...] | None = connection.execute(
+        f"SELECT {column} FROM message WHERE id = ? "  # noqa: S608
+        f"UNION ALL SELECT {column} FROM rendition WHERE content = ?",
+        (identity, identity),
+    ).fetchone()
+    return found
+
+
 def read_chunk(
     connection: sqlite3.Connection, queue_id: str, number: int
 ) -> bytes | None:
-    """A chunk of a message's body, the tail after the others; None past it.
+    """A chunk of a body, the tail after the others; None past it.
 
     Raises:
         LookupError: there is no such message (any more).
     """
     identity = number_of(queue_id)
-    row = connection.execute(
-        "SELECT chunks FROM message WHERE id = ?", (identity,)
-    ).fetchone()
+    row = _content_row(connection, "chunks", identity)
     if row is None:
         raise LookupError(queue_id)
     if number > row[0]:
         return None
     if number == row[0]:
-        row = connection.execute(
-            "SELECT tail FROM message WHERE id = ?", (identity,)
-        ).fetchone()
+        row = _content_row(connection, "tail", identity)
     else:
         row = connection.execute(
             "SELECT octets FROM chunk WHERE message = ? AND number = ?",

@@ -13,12 +13,21 @@ from submitd.spool.rows import (
     envelope_text,
     fresh_spooled,
     number_of,
+    queue_id_of,
     read_recipient,
     read_spooled,
     wishes_text,
 )
 from submitd.spool.sent import Marks
-from submitd.spool.store import NewMessage, Recipient, Report, Result, Spooled, State
+from submitd.spool.store import (
+    NewMessage,
+    Recipient,
+    Rendition,
+    Report,
+    Result,
+    Spooled,
+    State,
+)
 
 _STORY: Final = 100
 """Happenings kept of one message: the newest."""
@@ -63,19 +72,13 @@ def insert_message(
     """
     identity = number_of(message.queue_id)
     if chunks:
-        found, octets = connection.execute(
-            "SELECT count(*), sum(length(octets)) FROM chunk WHERE message = ?",
-            (identity,),
-        ).fetchone()
-        if (found, octets) != (chunks, chunk_octets):
-            raise Incomplete(f"{found} of {chunks} chunks are there")
-        connection.execute("DELETE FROM intake WHERE message = ?", (identity,))
+        _end_upload(connection, identity, chunks, chunk_octets)
     envelope = message.envelope
     at = envelope.accepted_at.timestamp()
     connection.execute(
         "INSERT INTO message (id, queue_id, accepted_at, reverse_path, envelope, "
-        "submitter, session, eight_bit, smtputf8, held, chunks, body_size, header, "
-        "tail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "submitter, session, eight_bit, smtputf8, binary, held, chunks, body_size, "
+        "header, tail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             identity,
             message.queue_id,
@@ -86,6 +89,7 @@ def insert_message(
             message.session,
             message.needs.eight_bit,
             message.needs.smtputf8,
+            message.needs.binary,
             message.held,
             chunks,
             chunk_octets + len(tail),
@@ -111,6 +115,67 @@ def insert_message(
             for number, path in enumerate(envelope.forward_paths)
         ],
     )
+
+
+def _end_upload(
+    connection: Connection, identity: int, chunks: int, octets: int
+) -> None:
+    """Its chunks belong to something from here on. Raises Incomplete."""
+    found = connection.execute(
+        "SELECT count(*), sum(length(octets)) FROM chunk WHERE message = ?",
+        (identity,),
+    ).fetchone()
+    if found != (chunks, octets):
+        raise Incomplete(f"{found[0]} of {chunks} chunks are there")
+    connection.execute("DELETE FROM intake WHERE message = ?", (identity,))
+
+
+def find_rendition(
+    connection: Connection, queue_id: str, form: str
+) -> Rendition | None:
+    """The message's rendition of this form."""
+    row = connection.execute(
+        "SELECT content, length(header) + body_size FROM rendition "
+        "WHERE message = ? AND form = ?",
+        (number_of(queue_id), form),
+    ).fetchone()
+    return None if row is None else Rendition(queue_id_of(row[0]), row[1])
+
+
+def insert_rendition(
+    connection: Connection,
+    queue_id: str,
+    form: str,
+    content_id: str,
+    parts: tuple[bytes, bytes],
+    chunks: int,
+    chunk_octets: int,
+) -> Rendition:
+    """Its row; ``parts`` are header section and tail. The first one made stays.
+
+    Raises:
+        Incomplete: not all chunks are there, in full.
+        LookupError: there is no such message (any more).
+    """
+    message, content = number_of(queue_id), number_of(content_id)
+    if (made := find_rendition(connection, queue_id, form)) is not None:
+        drop_intake(connection, content)
+        return made
+    if not connection.execute(
+        "SELECT 1 FROM message WHERE id = ?", (message,)
+    ).fetchone():
+        raise LookupError(queue_id)
+    if chunks:
+        _end_upload(connection, content, chunks, chunk_octets)
+    header, tail = parts
+    body_size = chunk_octets + len(tail)
+    connection.execute(
+        "INSERT INTO rendition (content, message, form, chunks, body_size, header, "
+        "tail) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (content, message, form, chunks, body_size, header, tail),
+    )
+    tell(connection, message, time.time(), f"made a form of it for {form} hosts")
+    return Rendition(content_id, len(header) + body_size)
 
 
 def claim(

@@ -38,6 +38,9 @@ class Needs:
     smtputf8: bool = False
     """The header section or the reverse-path needs SMTPUTF8 (RFC 6531)."""
 
+    binary: bool = False
+    """It came as BINARYMIME, and goes on as it is by BDAT alone (RFC 3030)."""
+
 
 @frozen(kw_only=True)
 class NewMessage:
@@ -115,6 +118,17 @@ class Spooled:
     def size(self) -> int:
         """Octets of the whole message."""
         return self.header_size + self.body_size
+
+
+@frozen
+class Rendition:
+    """Another form of a message. It is there for as long as the message."""
+
+    content_id: str
+    """`Spool.read_header` and `Spool.read_chunk` know it by this."""
+
+    size: int
+    """Octets of its header section and body."""
 
 
 @frozen(kw_only=True)
@@ -221,6 +235,27 @@ class Intake(Protocol):
         """Forget what was written. Never raises; a start sweeps what stays."""
 
 
+class RenditionIntake(Protocol):
+    """Another form of a message on its way to disk."""
+
+    async def write(self, chunk: bytes) -> None:
+        """As `Intake.write`."""
+
+    async def finish(self, header: bytes, tail: bytes) -> Rendition:
+        """Commit it; when this returns it survives power loss.
+
+        ``header`` has its empty line, ``tail`` is as for `Intake.accept`. Where
+        another process was faster, what that one has made is given.
+
+        Raises:
+            SpoolUnavailable: it is not stored.
+            LookupError: the message is gone.
+        """
+
+    async def abandon(self) -> None:
+        """As `Intake.abandon`."""
+
+
 class Spool(Protocol):
     """The store as the event loop sees it. All work is done in threads."""
 
@@ -239,6 +274,16 @@ class Spool(Protocol):
 
     async def read_chunk(self, queue_id: str, number: int) -> bytes | None:
         """One chunk of the body, from 0; None past the last one."""
+
+    async def find_rendition(self, queue_id: str, form: str) -> Rendition | None:
+        """What was stored for hosts that take ``form``, if it was.
+
+        Raises:
+            SpoolUnavailable: nobody can tell.
+        """
+
+    def open_rendition(self, queue_id: str, form: str) -> RenditionIntake:
+        """A new form of a message, which is claimed by this process."""
 
     def mark_sent(self, queue_id: str, numbers: Iterable[int]) -> None:
         """The final dot for claimed recipients is sent next. Never waits or raises.
