@@ -203,6 +203,9 @@ class HopConnection(Protocol):
             self._break(nonsense)
         elif self._session.is_over:
             self._hang_up()
+        elif self._sending and not self._paused:
+            # A chunk was answered: there may be room for the next one.
+            self.resumeProducing()
 
     def _take_events(self) -> None:
         while (event := self._session.next_event()) is not None:
@@ -287,7 +290,7 @@ class HopConnection(Protocol):
     async def _send_chunks(self) -> None:
         assert self._content is not None  # noqa: S101
         try:
-            while self._sending and not self._paused:
+            while self._sending and not self._paused and self._session.takes_content:
                 chunk = await self._content.next()
                 if self._lost or self._session.is_over:
                     return

@@ -19,6 +19,9 @@ from submitd.smtp.xtext import encode_utf8_address, encode_xtext
 _MOST_RECIPIENTS: Final = 100
 """In one transaction: what every server must take (RFC 5321 4.5.3.1.8)."""
 
+_MOST_CHUNKS: Final = 4
+"""On their way at a time: who refuses one is not sent all the others."""
+
 
 class Waiting(Enum):
     """What the remote host is to do next: each has a time-out of its own."""
@@ -67,7 +70,9 @@ class Ready:
 
 @frozen
 class ContentWanted:
-    """354: send the content by `send_content`, then `end_content`."""
+    """354, or time for the first BDAT: send the content by `send_content`, then
+    `end_content`.
+    """
 
     accepted: tuple[int, ...]
     """The recipients that it goes to: places among those of the transaction."""
@@ -147,6 +152,11 @@ class ClientSession:
         self._verdicts: list[Reply | None] = []
         self._mail_refusal: Reply | None = None
         self._last = b"\r\n"
+        self._chunk: bytes | None = None
+        """Where content goes by BDAT: what is to go with the next one."""
+
+        self._chunks_awaited = 0
+        self._chunk_refusal: Reply | None = None
 
     # The carrier's side
 
@@ -202,13 +212,25 @@ class ClientSession:
                 Waiting.RCPT,
                 partial(self._on_rcpt, number),
             )
-        self._queue(b"DATA", Waiting.DATA, self._on_data)
+        self._chunk = self._chunk_refusal = None
+        if outgoing.body is Body.BINARY_MIME:
+            self._chunk = b""
+        else:
+            self._queue(b"DATA", Waiting.DATA, self._on_data)
         self._send_held_back()
         self._note_waiting()
 
     def send_content(self, octets: bytes) -> None:
-        """Some of the content, cut anywhere; dots are stuffed here."""
+        """Some of the content, cut anywhere; dots are stuffed here.
+
+        By BDAT each piece is a chunk (RFC 3030 section 2): see `takes_content`.
+        """
         if not octets:
+            return
+        if self._chunk is not None:
+            if self._chunk:
+                self._send_chunk(b"", Waiting.BLOCK, self._on_chunk)
+            self._chunk = octets
             return
         # A dot is special at a line's start, and the CRLF before it may have
         # gone with the last piece, whole or half.
@@ -219,10 +241,27 @@ class ClientSession:
         self.waiting = Waiting.BLOCK
 
     def end_content(self) -> None:
-        """The content is complete: send the final dot."""
+        """The content is complete: send the final dot, or the last chunk."""
+        if self._chunk is not None:
+            self.dot_sent = True
+            self._send_chunk(b" LAST", Waiting.DOT, self._on_last_chunk)
+            return
         self._output.append(b".\r\n" if self._last == b"\r\n" else b"\r\n.\r\n")
         self.dot_sent = True
         self._awaited.append((Waiting.DOT, self._on_dot))
+        self._note_waiting()
+
+    @property
+    def takes_content(self) -> bool:
+        """False: some of what was sent is to be answered first."""
+        most = _MOST_CHUNKS if "PIPELINING" in self.offered else 1
+        return self._chunk_refusal is None and self._chunks_awaited < most
+
+    def _send_chunk(self, last: bytes, waiting: Waiting, handler: _Handler) -> None:
+        chunk, self._chunk = self._chunk or b"", b""
+        self._output += (b"BDAT %d%b\r\n" % (len(chunk), last), chunk)
+        self._awaited.append((waiting, handler))
+        self._chunks_awaited += 1
         self._note_waiting()
 
     def quit(self) -> None:
@@ -237,7 +276,9 @@ class ClientSession:
         words = [f"MAIL FROM:<{outgoing.reverse_path or ''}>"]
         if "SIZE" in self.offered:
             words.append(f"SIZE={outgoing.size}")
-        if "8BITMIME" in self.offered and outgoing.body is not Body.SEVEN_BIT:
+        if outgoing.body is Body.BINARY_MIME:
+            words.append("BODY=BINARYMIME")
+        elif "8BITMIME" in self.offered and outgoing.body is not Body.SEVEN_BIT:
             words.append("BODY=8BITMIME")
         if outgoing.smtputf8:
             words.append("SMTPUTF8")
@@ -390,10 +431,26 @@ class ClientSession:
             answer = Reply(452, _as_transient(answer.enhanced), answer.lines)
         if self._mail_refusal is None and answer.code // 100 != 2:
             self._verdicts[number] = answer
+        if self._chunk is not None:
+            is_last = not (self._awaited or self._held_back)
+            if is_last and answer.code != 421:
+                self._begin_chunks()
+            return
         if not self._awaited and all(one is not None for one in self._verdicts):
             # Not pipelined, and nobody accepted: DATA would be an error.
             self._needs_reset = True
             self._drop_held_back()
+
+    def _begin_chunks(self) -> None:
+        """All recipients are answered. There is no 354 to wait for."""
+        if accepted := self._accepted():
+            self._events.append(ContentWanted(accepted))
+        else:
+            self._needs_reset = True
+            self._settle()
+
+    def _accepted(self) -> tuple[int, ...]:
+        return tuple(place for place, one in enumerate(self._verdicts) if one is None)
 
     def _drop_held_back(self) -> None:
         if self._held_back:
@@ -402,9 +459,7 @@ class ClientSession:
             self._settle()
 
     def _on_data(self, answer: Reply) -> None:
-        accepted = tuple(
-            place for place, one in enumerate(self._verdicts) if one is None
-        )
+        accepted = self._accepted()
         if answer.code == 354 and accepted:
             self._last = b"\r\n"
             self._events.append(ContentWanted(accepted))
@@ -419,6 +474,24 @@ class ClientSession:
     def _on_dot(self, answer: Reply) -> None:
         self.dot_sent = False
         self._settle_open(answer)
+
+    def _on_chunk(self, answer: Reply) -> None:
+        self._chunks_awaited -= 1
+        if answer.code // 100 != 2 and self._chunk_refusal is None:
+            # RFC 3030 section 2: it has failed, and no further chunk is sent.
+            self._chunk_refusal = _refusal(answer)
+        if self._chunk_refusal is not None and not self._chunks_awaited:
+            # Somebody is still fetching the rest: it must not get into the next.
+            self.is_over = True
+            self._settle_open(self._chunk_refusal)
+
+    def _on_last_chunk(self, answer: Reply) -> None:
+        self._chunks_awaited -= 1
+        self.dot_sent = False
+        # Whoever refused a chunk does not have the message, whatever it says now.
+        verdict = self._chunk_refusal or answer
+        self._needs_reset = verdict.code // 100 != 2
+        self._settle_open(verdict)
 
     def _end_with(self, answer: Reply) -> None:
         """The server hangs up: its last words hold for all whose fate is open."""
