@@ -150,6 +150,8 @@ class Reporter:
             action is Action.FAILED
             and spooled.envelope.ret is not Ret.HEADERS
             and spooled.size <= self._rules.returned_content
+            # No host that takes reports need take these octets.
+            and not spooled.needs.binary
         )
         if not whole:
             return Returned(header=header, body=None)

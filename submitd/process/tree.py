@@ -21,9 +21,11 @@ from submitd.delivery.connection import TimeOuts
 from submitd.delivery.courier import Courier, CourierRules
 from submitd.delivery.hosts import AddressRules
 from submitd.delivery.lanes import DeliveryLimits
+from submitd.delivery.rendition import Renditions
 from submitd.delivery.reporter import Reporter, ReportRules
 from submitd.delivery.route import Route, Routes, TlsPolicy
 from submitd.delivery.scheduler import DeliveryScheduler
+from submitd.dkim.sign import Signer, signer_for
 from submitd.dns.exchangers import IPV6_FIRST
 from submitd.dns.message import RecordType
 from submitd.dns.resolver import make_resolver
@@ -31,17 +33,20 @@ from submitd.mail.message import HeaderSection
 from submitd.mail.network import counted_as
 from submitd.observe.events import SUPERVISOR_SILENT, Events
 from submitd.observe.metrics import Metrics, Snapshot, Summed
+from submitd.policy.content import read_authors
 from submitd.process.login import build_login
 from submitd.process.material import Material
 from submitd.process.pipe import NoAnswer, Pipe
 from submitd.sasl.login import Login as LoginMechanism
 from submitd.sasl.plain import Plain
 from submitd.server.desk import Desk, DeskServices
-from submitd.server.intake import ContentRules, signer_for
+from submitd.server.intake import ContentRules
 from submitd.server.submission import SubmissionFactory, TimeLimits
 from submitd.smtp.framing import LineEnds
+from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession, SessionLimits, TlsManner
 from submitd.spool.spool import SqliteSpool
+from submitd.spool.store import Spooled
 from submitd.tls.server import CertificateWatch, ServerTls
 
 _PATIENCE = 1.0
@@ -245,6 +250,7 @@ class WorkerTree:
             self._reactor,
             self._resolver,
             self._spool,
+            Renditions(self._reactor, self._spool, self._signer_of, events),
             CourierRules(
                 hostname=material.hostname,
                 own_names=_own_names(config, material),
@@ -297,7 +303,16 @@ class WorkerTree:
             chance=chance,
         )
 
-    def _sign_report(self, header: bytes, body: bytes, at: datetime) -> bytes:
+    def _signer_of(self, spooled: Spooled, section: HeaderSection) -> Signer | None:
+        """Who signs another form of a message: who has signed the first one."""
+        if spooled.submitter is None:
+            return self._report_signer()
+        authors = read_authors(section, smtputf8=spooled.envelope.smtputf8)
+        if isinstance(authors, Reply):
+            return None  # accepted by rules that are not ours any more
+        return signer_for(authors.authors[0].domain, self._material.signers)
+
+    def _report_signer(self) -> Signer | None:
         """Reports are signed by the postmaster's domain, or one above it.
 
         A key of example.org signs for submit.example.org: DMARC's relaxed
@@ -310,6 +325,10 @@ class WorkerTree:
         while signer is None and "." in domain:
             domain = domain.partition(".")[2]
             signer = signers.get(domain)
+        return signer
+
+    def _sign_report(self, header: bytes, body: bytes, at: datetime) -> bytes:
+        signer = self._report_signer()
         if signer is None:
             return header
         hasher = signer.body_hasher()

@@ -8,9 +8,9 @@ from attrs import frozen
 
 from submitd.auth.submitter import Submitter
 from submitd.dkim.canonical import BodyHasher
-from submitd.dkim.sign import Signer
+from submitd.dkim.sign import Signer, signer_for
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import Envelope, ForwardPath
+from submitd.mail.envelope import Body, Envelope, ForwardPath
 from submitd.mail.message import HeaderSection, MalformedHeader
 from submitd.mail.status import EnhancedCode
 from submitd.mail.trace import Origin, count_received, received_field
@@ -46,18 +46,6 @@ class ContentRules:
 
     sign_or_refuse: bool
     """Refuse what no signer is responsible for."""
-
-
-def signer_for(domain: str, signers: Mapping[str, Signer]) -> Signer | None:
-    """The signer of a From domain, or of the nearest ``*.`` domain above it."""
-    if (exact := signers.get(domain)) is not None:
-        return exact
-    rest = domain
-    while "." in rest:
-        rest = rest.partition(".")[2]
-        if (wild := signers.get(f"*.{rest}")) is not None:
-            return wild
-    return None
 
 
 class ContentIntake:
@@ -283,6 +271,8 @@ class ContentIntake:
         return Needs(
             eight_bit=self._eight_bit or not (plain_header or smtputf8),
             smtputf8=smtputf8,
+            # Whatever its octets are: nobody looked at its lines.
+            binary=self._sender.body is Body.BINARY_MIME,
         )
 
 

@@ -94,6 +94,8 @@ class _Conversation(LineReceiver):
         self._to = factory
         self._message = Received("")
         self._lines: list[bytes] | None = None
+        self._chunk_left = 0
+        self._is_last_chunk = False
         self._verbs: dict[str, Callable[[str], None]] = {
             "EHLO": self._ehlo,
             "MAIL": self._mail,
@@ -115,6 +117,9 @@ class _Conversation(LineReceiver):
         text = line.decode()
         self._to.commands.append(text)
         verb = text[:4].upper()
+        if verb == "BDAT":
+            self._bdat(text)
+            return
         if verb in self._to.replies:
             said = self._to.replies[verb]
             if said is None:
@@ -153,6 +158,33 @@ class _Conversation(LineReceiver):
         self._lines = []
         self._say("354 Go on")
 
+    def _bdat(self, text: str) -> None:
+        _, size, *last = text.split()
+        self._chunk_left = int(size)
+        self._is_last_chunk = bool(last)
+        if self._chunk_left:
+            self.setRawMode()
+        else:
+            self._answer_chunk()
+
+    def rawDataReceived(self, data: bytes) -> None:  # noqa: N802
+        chunk, rest = data[: self._chunk_left], data[self._chunk_left :]
+        self._chunk_left -= len(chunk)
+        self._message.content += chunk
+        if not self._chunk_left:
+            self._answer_chunk()
+            self.setLineMode(rest)
+
+    def _answer_chunk(self) -> None:
+        """What RFC 3030 section 2 has a server say."""
+        refusal = self._to.replies.get("BDAT")
+        if refusal is not None:
+            self._say(refusal)
+        elif self._is_last_chunk:
+            self._take()
+        else:
+            self._say("250 2.0.0 Chunk")
+
     def _content(self, line: bytes) -> None:
         assert self._lines is not None
         if line != b".":
@@ -162,6 +194,9 @@ class _Conversation(LineReceiver):
             return
         self._message.content = b"".join(one + b"\r\n" for one in self._lines)
         self._lines = None
+        self._take()
+
+    def _take(self) -> None:
         if self._to.after_dot.startswith("2"):
             self._to.take(self._message)
             if len(self._to.received) <= self._to.unanswered:
