@@ -122,6 +122,7 @@ BAD_SEQUENCE: Final = _reply(503, 5, 1, "Commands out of order")
 HELLO_FIRST: Final = _reply(503, 5, 1, "Say EHLO first")
 MAIL_FIRST: Final = _reply(503, 5, 1, "Say MAIL first")
 RECIPIENT_FIRST: Final = _reply(503, 5, 1, "Say RCPT first")
+BINARY_BY_CHUNKS: Final = _reply(503, 5, 1, "BODY=BINARYMIME comes by BDAT; say RSET")
 NESTED_MAIL: Final = _reply(503, 5, 1, "A transaction is open; say RSET first")
 NO_RECIPIENTS: Final = _reply(554, 5, 1, "No recipient was accepted")
 NO_ARGUMENT: Final = _reply(501, 5, 4, "This command takes no argument")
@@ -145,6 +146,9 @@ TOO_MANY_RECIPIENTS: Final = _reply(452, 5, 3, "Too many recipients; send anothe
 # Content.
 BAD_CONTENT: Final = _reply(
     550, 6, 0, "The message holds a bare CR, a bare LF or a NUL"
+)
+BAD_HEADER_LINES: Final = _reply(
+    550, 6, 0, "The header section holds a bare CR, a bare LF or a NUL"
 )
 BAD_CHUNK: Final = _reply(501, 5, 4, "Say BDAT size, or BDAT size LAST")
 HUGE_CHUNK: Final = _reply(552, 3, 4, "No chunk can be that large")

@@ -22,7 +22,7 @@ from submitd.smtp.event import (
     TransactionAborted,
 )
 from submitd.smtp.extension import Extension, MailReader, RcptReader, parameters_of
-from submitd.smtp.framing import LineEnds, LineFault
+from submitd.smtp.framing import BinaryRule, LineEnds, LineFault, TextRule
 from submitd.smtp.reception import ChunkReception, Content, DataReception, Reception
 from submitd.smtp.reply import Reply
 from submitd.smtp.transaction import Transaction
@@ -119,6 +119,9 @@ class ServerSession(Conversation):
         if manner is TlsManner.NONE:
             mechanisms = ()
         self._mechanisms = {one.name.encode(): one for one in mechanisms}
+        if extension.CHUNKING not in extensions:
+            # Binary content comes by BDAT alone (RFC 3030 section 3).
+            extensions = [one for one in extensions if one is not extension.BINARY_MIME]
         offered = (*extension.ALWAYS, *extensions)
         self._extensions = (*offered, extension.AUTH) if mechanisms else offered
 
@@ -518,6 +521,10 @@ class ServerSession(Conversation):
             # RFC 3030 section 2: DATA cannot follow BDAT.
             self._object(reply.BAD_SEQUENCE)
             return
+        if self._transaction is not None and self._transaction.is_binary:
+            # RFC 3030 section 3.
+            self._object(reply.BINARY_BY_CHUNKS)
+            return
         offer = self._offer_content()
         if isinstance(offer, Reply):
             self._object_in_order(offer)
@@ -548,15 +555,18 @@ class ServerSession(Conversation):
         if extension.CHUNKING not in self._extensions:
             offer = reply.NOT_IMPLEMENTED
         if isinstance(offer, Reply):
-            return Content(self._line_ends, None, offer), None
+            return Content(TextRule(self._line_ends), None, offer), None
         content = content or self._new_content()
         if not content.has_room(octets):
             self._fail()
-            return Content(self._line_ends, None, reply.TOO_LARGE), None
+            return Content(TextRule(self._line_ends), None, reply.TOO_LARGE), None
         return content, offer
 
     def _new_content(self) -> Content:
-        return Content(self._line_ends, self._limits.message_size)
+        transaction = self._transaction
+        is_binary = transaction is not None and transaction.is_binary
+        rule = BinaryRule() if is_binary else TextRule(self._line_ends)
+        return Content(rule, self._limits.message_size)
 
     def _settle_offer(self, verdict: Reply) -> None:
         transaction, reception = self._transaction, self._reception
