@@ -79,13 +79,15 @@ class Renditions:
         header = spooled.header
         if header is None:
             header = await self._spool.read_header(spooled.queue_id)
-        survey = Survey(target, header, smtputf8=spooled.needs.smtputf8)
+        smtputf8 = spooled.needs.smtputf8
+        survey = await self._in_thread(Survey, target, header, smtputf8=smtputf8)
         async for octets in self._body(spooled):
             await self._in_thread(survey.feed, octets)
         changes = await self._in_thread(survey.finish)
         section = HeaderSection.parse(header)
         signer = self._signer_of(spooled, section)
-        draft = _Draft(changes, _unsigned(section, signer), target, signer)
+        section = _unsigned(section, signer)
+        draft = await self._in_thread(_Draft, changes, section, target, signer)
         intake = self._spool.open_rendition(spooled.queue_id, target.value)
         try:
             async for octets in self._body(spooled):
