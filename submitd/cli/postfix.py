@@ -155,7 +155,7 @@ def read_table(name: str, root: Root) -> dict[str, str] | None:
 
     Blocks. Raises Unreadable.
     """
-    kind, colon, path = name.partition(":")
+    kind, colon, path = name.removeprefix("proxy:").partition(":")
     if not colon or kind not in {"hash", "btree", "lmdb", "cdb", "texthash", "regexp"}:
         return None
     entries: dict[str, str] = {}

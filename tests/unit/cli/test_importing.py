@@ -442,7 +442,7 @@ def test_references_to_what_nobody_has_set_are_followed(host: Host) -> None:
     host.write(
         "etc/postfix/main.cf",
         "myhostname = mail.example.co.uk\nsmtpd_sasl_type = dovecot\n"
-        "transport_maps = hash:${config_directory}/transport\n",
+        "transport_maps = proxy:hash:${config_directory}/transport\n",
     )
     config, _ = host.imported()
     assert "partner.example" in config.route
