@@ -340,6 +340,30 @@ class LimitsSection:
 
 
 @frozen(kw_only=True)
+class ExtensionsSection:
+    """What a mail program may ask for with a message, beyond sending it."""
+
+    future_release: timedelta | None = setting(
+        or_off(span(60)),
+        "How far ahead a message may be sent for later (FUTURERELEASE). "
+        '"off": not offered.',
+        default="7d",
+    )
+    deliver_by: timedelta | None = setting(
+        or_off(span(1)),
+        "Least time that may be set for a delivery that is to come back when late "
+        '(DELIVERBY). "off": not offered.',
+        default="10s",
+    )
+    highest_priority: int = setting(
+        whole(0, 9),
+        "What a message asks for above this is lowered to it (MT-PRIORITY). "
+        "0: nobody goes before the others, but may let them go first.",
+        default=0,
+    )
+
+
+@frozen(kw_only=True)
 class LogInSection:
     """Passwords: who checks them, how guessing is slowed down."""
 
@@ -749,6 +773,7 @@ class Config:
         factory=dict, metadata={"tables": ListenerSection, "name": "NAME"}
     )
     limits: LimitsSection = Factory(LimitsSection)
+    extensions: ExtensionsSection = Factory(ExtensionsSection)
     log_in: LogInSection = Factory(LogInSection)
     ldap: LdapSection = Factory(LdapSection)
     password_file: PasswordFileSection = Factory(PasswordFileSection)

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from heapq import merge
 from sqlite3 import Connection
 from typing import Final
 
-from submitd.mail.envelope import ForwardPath
+from submitd.mail.envelope import HEAD_START, ForwardPath
 from submitd.spool.rows import (
     MESSAGE_COLUMNS,
     RECIPIENT_COLUMNS,
@@ -27,6 +28,15 @@ _ROWS_A_MESSAGE: Final = 50
 """Due rows looked at for each message wanted: lists have many recipients."""
 
 _CLAIMABLE: Final = "state = 'queued' AND lease IS NULL AND held = 0"
+
+HIGHEST_BELOW: Final = (
+    f"SELECT max(priority) FROM recipient WHERE {_CLAIMABLE} AND priority < ?"  # noqa: S608
+)
+DUE_OF_PRIORITY: Final = (
+    f"SELECT due_at, message FROM recipient WHERE {_CLAIMABLE} AND priority = ? "  # noqa: S608
+    "AND due_at <= ? ORDER BY due_at LIMIT ?"
+)
+_ABOVE_ALL: Final = 10
 
 
 class Incomplete(Exception):
@@ -75,7 +85,7 @@ def insert_message(
     connection.execute(
         "INSERT INTO message (id, queue_id, accepted_at, reverse_path, envelope, "
         "submitter, session, eight_bit, smtputf8, held, chunks, body_size, header, "
-        "tail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "tail, release_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             identity,
             message.queue_id,
@@ -91,12 +101,15 @@ def insert_message(
             chunk_octets + len(tail),
             message.header,
             tail,
+            None if envelope.release_at is None else envelope.release_at.timestamp(),
         ),
     )
-    lease = None if message.held else owner
+    lease = None if message.waits else owner
+    due_at = envelope.sent_from.timestamp()
     connection.executemany(
         "INSERT INTO recipient (message, number, address, domain, wishes, state, "
-        "held, due_at, lease) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?)",
+        "held, due_at, lease, priority) "
+        "VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
         [
             (
                 identity,
@@ -105,8 +118,9 @@ def insert_message(
                 path.mailbox.domain,
                 wishes_text(path),
                 message.held,
-                at,
+                due_at,
                 lease,
+                envelope.priority,
             )
             for number, path in enumerate(envelope.forward_paths)
         ],
@@ -116,14 +130,10 @@ def insert_message(
 def claim(
     connection: Connection, now: datetime, limit: int, owner: str
 ) -> list[Spooled]:
-    """Lease due recipients to ``owner``, the longest due first."""
+    """Lease due recipients to ``owner``, those of high priority first."""
     moment = now.timestamp()
     due: dict[int, None] = {}
-    for (identity,) in connection.execute(
-        f"SELECT message FROM recipient WHERE {_CLAIMABLE} AND due_at <= ? "  # noqa: S608
-        "ORDER BY due_at LIMIT ?",
-        (moment, limit * _ROWS_A_MESSAGE),
-    ):
+    for _, identity in merge(*_due_by_priority(connection, moment, limit)):
         due[identity] = None
         if len(due) == limit:
             break
@@ -148,6 +158,28 @@ def claim(
         ]
         claimed.append(_spooled(connection, identity, everyone, mine))
     return claimed
+
+
+def _due_by_priority(
+    connection: Connection, moment: float, limit: int
+) -> list[list[tuple[float, int]]]:
+    """What is due, for each priority that there is: its rank, and the message.
+
+    The index finds the priorities one by one, and what is due of each: most
+    often there is one, and what is not yet due costs nothing.
+    """
+    found: list[list[tuple[float, int]]] = []
+    below = _ABOVE_ALL
+    while True:
+        (priority,) = connection.execute(HIGHEST_BELOW, (below,)).fetchone()
+        if priority is None:
+            return found
+        rows = connection.execute(
+            DUE_OF_PRIORITY, (priority, moment, limit * _ROWS_A_MESSAGE)
+        )
+        head_start = priority * HEAD_START
+        found.append([(due_at - head_start, identity) for due_at, identity in rows])
+        below = priority
 
 
 def _spooled(
@@ -206,13 +238,14 @@ def _update(connection: Connection, identity: int, results: Sequence[Result]) ->
     moment = max(one.at.timestamp() for one in results)
     connection.executemany(
         "UPDATE recipient SET state = ?, due_at = ?, lease = NULL, "
-        "attempts = attempts + 1, delay_reported = max(delay_reported, ?), "
+        "attempts = attempts + ?, delay_reported = max(delay_reported, ?), "
         "status = ?, diagnostic = ?, host = ?, last_attempt_at = ? "
         "WHERE message = ? AND number = ?",
         [
             (
                 one.state.value,
                 one.due_at.timestamp(),
+                one.is_attempt,
                 one.delay_reported,
                 str(one.status),
                 one.diagnostic,

@@ -57,6 +57,10 @@ class Connection:
         self.is_usable = True
         self.goodbye: Deferred[None] | None = None
         self.ended = 0
+        self.has_room = True
+
+    def takes(self, domain: str) -> bool:  # noqa: ARG002
+        return self.has_room
 
     async def quit(self) -> None:
         if self.goodbye is not None:
