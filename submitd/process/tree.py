@@ -485,7 +485,11 @@ def _extensions(section: ExtensionsSection) -> list[Extension]:
     def now() -> datetime:
         return datetime.now(UTC)
 
-    extensions = [*extension.OPTIONAL, extension.mt_priority(section.highest_priority)]
+    extensions = [
+        *extension.OPTIONAL,
+        extension.LIMITS,
+        extension.mt_priority(section.highest_priority),
+    ]
     if section.future_release is not None:
         extensions.append(extension.future_release(section.future_release, now))
     if section.deliver_by is not None:
