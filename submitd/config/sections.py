@@ -312,7 +312,7 @@ class LimitsSection:
     received_fields: int | None = setting(
         or_off(whole(1)), "Received fields: more is a loop.", default=50
     )
-    line: int = setting(whole(512, 65536), "Octets of a command line.", default=4096)
+    line: int = setting(whole(2048, 65536), "Octets of a command line.", default=4096)
     bad_commands: int | None = setting(
         or_off(whole(1)), "Faulty commands in one session.", default=20
     )

@@ -356,7 +356,8 @@ def read_chunk(
 def read_standing(connection: sqlite3.Connection) -> Standing:
     """The queue in figures."""
     messages, held, octets, oldest = connection.execute(
-        "SELECT count(*), total(held), total(body_size), min(accepted_at) "
+        "SELECT count(*), total(held), total(body_size), "
+        "min(max(accepted_at, coalesce(release_at, 0))) "
         "FROM message WHERE removed = 0"
     ).fetchone()
     (recipients,) = connection.execute(

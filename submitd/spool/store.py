@@ -202,6 +202,7 @@ class Standing:
     held: int
     octets: int
     oldest_accepted_at: datetime | None
+    """When the oldest came, or was first to be sent where that was later."""
 
 
 class Intake(Protocol):

@@ -1,5 +1,6 @@
 """What a message wishes for, from a client to the next host and back."""
 
+import base64
 import time
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -337,6 +338,53 @@ async def test_nobody_is_lost_to_the_limits_of_a_host(
         assert len(server.receiver.received) == transactions
         assert "message-delayed" not in server.log
         assert "Beyond the limits" not in server.log
+
+
+# SMTPUTF8
+
+
+@pytest.mark.rfc("6531", "3.7.1")
+@pytest.mark.rfc("6533", "3")
+@in_reactor
+async def test_a_name_beyond_ascii_logs_in_writes_and_hears_of_a_failure(
+    tmp_path: Path,
+) -> None:
+    async with OneProcess(reactor, tmp_path) as server:
+        (tmp_path / "passwords").write_text("jürgen:{PLAIN}schlüssel\n")
+        server.receiver.keywords = ("PIPELINING", "8BITMIME", "SMTPUTF8", "DSN")
+        server.receiver.refusals["björn"] = "550 5.1.1 Gibt es nicht: björn"
+        log_in = base64.b64encode("\0jürgen\0schlüssel".encode()).decode()
+
+        def submit() -> None:
+            with server.implicit() as client:
+                client.ehlo()
+                client.command_encoding = "utf-8"
+                assert client.docmd("AUTH", f"PLAIN {log_in}")[0] == 235
+                path = "jürgen@example.org"
+                assert client.mail(path, ("SMTPUTF8", "BODY=8BITMIME"))[0] == 250
+                wishes = ("ORCPT=utf-8;björn@bücher.example",)
+                assert client.rcpt("björn@bücher.example", wishes)[0] == 250
+                text = f"From: {path}\r\nSubject: Grüße\r\n\r\nSchön.\r\n"
+                assert client.data(text.encode())[0] == 250
+
+        await in_thread(submit)
+        await server.receiver.has(1)
+        (report,) = server.receiver.received
+        assert report.forward_paths == ["jürgen@example.org"]
+        assert report.wishes.endswith("SMTPUTF8")
+        text = report.content.decode()
+        assert "Content-Type: message/global-delivery-status" in text
+        assert "Original-Recipient: utf-8; björn@bücher.example" in text
+        assert "Final-Recipient: utf-8; björn@xn--bcher-kva.example" in text
+        assert "Gibt es nicht: björn" in text
+        assert "Content-Type: message/global\r\n" in text
+        # The domain of a command is in ASCII; ORCPT is in its form of seven bits.
+        assert any(
+            one.startswith(
+                "RCPT TO:<björn@xn--bcher-kva.example> ORCPT=utf-8;bj\\x{F6}"
+            )
+            for one in server.receiver.commands
+        )
 
 
 # Between two of us: AUTH=, and all the rest

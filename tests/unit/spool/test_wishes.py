@@ -116,6 +116,18 @@ async def test_a_held_message_for_later_waits_for_both(tmp_path: Path) -> None:
         assert len(await s.spool.claim_due(NOW + HOUR, 10)) == 1
 
 
+@in_reactor
+async def test_what_is_to_be_sent_later_makes_the_queue_look_no_older(
+    tmp_path: Path,
+) -> None:
+    """An operator is woken by what cannot leave."""
+    async with Spooling(tmp_path) as s:
+        await s.accept(accepted_at=NOW - HOUR, release_at=NOW + HOUR)
+        assert s.store.standing().oldest_accepted_at == NOW + HOUR
+        await s.accept()
+        assert s.store.standing().oldest_accepted_at == NOW
+
+
 # MT-PRIORITY
 
 
