@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Any, Final, Protocol
 
@@ -81,7 +81,7 @@ class WaitingJobs:
 
     def put(self, job: Job, now: float) -> None:
         """One more."""
-        self._push(now - job.spooled.envelope.priority * HEAD_START, job)
+        self._push(_rank(job, now), job)
 
     def put_back(self, job: Job) -> None:
         """It was taken, and is to be the next."""
@@ -100,9 +100,22 @@ class WaitingJobs:
         """The next, which waits no more."""
         return heappop(self._heap)[2]
 
+    def take_last(self, *, after: Job, now: float) -> Job | None:
+        """The one that would be served last, if that is later than this new one."""
+        last = max(self._heap)
+        if last[0] <= _rank(after, now):
+            return None
+        self._heap.remove(last)
+        heapify(self._heap)
+        return last[2]
+
     def clear(self) -> None:
         """None of them waits any more."""
         self._heap.clear()
+
+
+def _rank(job: Job, now: float) -> float:
+    return now - job.spooled.envelope.priority * HEAD_START
 
 
 class Jobs(Protocol):
@@ -176,9 +189,15 @@ class Lanes:
         destination = self._destinations.get(route.key)
         if destination is None:
             destination = self._destinations[route.key] = Destination(route)
+        now = self._clock.seconds()
         if len(destination.jobs) >= self._limits.messages_per_destination:
-            return False
-        destination.jobs.put(job, self._clock.seconds())
+            if job.spooled.envelope.priority <= 0:
+                return False
+            last = destination.jobs.take_last(after=job, now=now)
+            if last is None:
+                return False
+            self._jobs.give_back(last)
+        destination.jobs.put(job, now)
         self._serve(destination)
         return True
 

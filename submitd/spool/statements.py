@@ -1,7 +1,7 @@
 """What is done inside a transaction: plain functions of a connection."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from heapq import merge
 from sqlite3 import Connection
@@ -133,7 +133,8 @@ def claim(
     """Lease due recipients to ``owner``, those of high priority first."""
     moment = now.timestamp()
     due: dict[int, None] = {}
-    for _, identity in merge(*_due_by_priority(connection, moment, limit)):
+    most = limit * _ROWS_A_MESSAGE
+    for _, identity in merge(*_due_by_priority(connection, moment, most)):
         due[identity] = None
         if len(due) == limit:
             break
@@ -161,25 +162,31 @@ def claim(
 
 
 def _due_by_priority(
-    connection: Connection, moment: float, limit: int
-) -> list[list[tuple[float, int]]]:
+    connection: Connection, moment: float, most: int
+) -> list[Iterator[tuple[float, int]]]:
     """What is due, for each priority that there is: its rank, and the message.
 
-    The index finds the priorities one by one, and what is due of each: most
-    often there is one, and what is not yet due costs nothing.
+    The index finds the priorities one by one, and what is due of each, as far
+    as it is taken: most often there is one, and what is not due costs nothing.
     """
-    found: list[list[tuple[float, int]]] = []
+    found: list[Iterator[tuple[float, int]]] = []
     below = _ABOVE_ALL
     while True:
         (priority,) = connection.execute(HIGHEST_BELOW, (below,)).fetchone()
         if priority is None:
             return found
-        rows = connection.execute(
-            DUE_OF_PRIORITY, (priority, moment, limit * _ROWS_A_MESSAGE)
-        )
-        head_start = priority * HEAD_START
-        found.append([(due_at - head_start, identity) for due_at, identity in rows])
+        found.append(_ranked(connection, priority, moment, most))
         below = priority
+
+
+def _ranked(
+    connection: Connection, priority: int, moment: float, most: int
+) -> Iterator[tuple[float, int]]:
+    head_start = priority * HEAD_START
+    for due_at, identity in connection.execute(
+        DUE_OF_PRIORITY, (priority, moment, most)
+    ):
+        yield due_at - head_start, identity
 
 
 def _spooled(

@@ -111,8 +111,14 @@ class Site:
             Metrics(),
         )
 
-    def put(self, name: str, to: str = "a.example", recipients: int = 1) -> bool:
-        return self.lanes.put(Route(key=to, mx_of=to), job(name, recipients))
+    def put(
+        self,
+        name: str,
+        to: str = "a.example",
+        recipients: int = 1,
+        priority: int = 0,
+    ) -> bool:
+        return self.lanes.put(Route(key=to, mx_of=to), job(name, recipients, priority))
 
     # As a courier
 
@@ -437,3 +443,18 @@ def test_a_connection_that_may_carry_no_more_is_replaced() -> None:
     assert [one.ended for one in site.connections] == [1, 0]
     # On a new connection nothing is reused.
     assert [reused for _, _, reused in site.carried] == [False, False]
+
+
+@pytest.mark.rfc("6710", "5.1")
+def test_what_is_urgent_finds_a_place_where_others_have_them_all() -> None:
+    site = Site(messages_per_destination=2, connections_per_destination=1)
+    forever: Deferred[Any] = Deferred()
+    site.reach_with = lambda _: forever
+    assert site.put("m1")
+    assert site.put("m2", priority=2)
+    assert not site.put("m3")
+    assert site.put("m4", priority=1)
+    assert site.given_back == ["m1"]
+    assert not site.put("m5", priority=1)
+    forever.callback(None)
+    assert [name for name, _, _ in site.carried] == ["m2", "m4"]
