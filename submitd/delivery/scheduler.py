@@ -355,7 +355,8 @@ class DeliveryScheduler(Service):
                         retry_until = (
                             spooled.envelope.sent_from + self._schedule.give_up
                         )
-                        if _deadline(spooled) is not None:
+                        by = _deadline(spooled)
+                        if by is not None and by.mode is ByMode.NOTIFY:
                             status = EnhancedCode(4, 4, 7)
         result = Result(
             number=recipient.number,
@@ -398,9 +399,9 @@ class DeliveryScheduler(Service):
         by = _deadline(spooled)
         if due is None or by is None:
             return due
-        if by.at > now or by.mode is ByMode.RETURN:
-            return min(due, max(now, by.at))
-        return due
+        if by.at > now:
+            return min(due, by.at)
+        return None if by.mode is ByMode.RETURN else due
 
     def _is_delay_due(
         self, spooled: Spooled, recipient: Recipient, now: datetime
@@ -412,7 +413,7 @@ class DeliveryScheduler(Service):
         if recipient.delay_reported:
             return False
         by = _deadline(spooled)
-        if by is not None:
+        if by is not None and by.mode is ByMode.NOTIFY:
             return by.at <= now
         return self._schedule.is_report_due(spooled.envelope.sent_from, now)
 

@@ -111,19 +111,21 @@ def test_a_later_deadline_changes_no_retry() -> None:
 
 @pytest.mark.rfc("2852", "4.1.3")
 @pytest.mark.parametrize(
-    ("mode", "due_at", "told"),
+    ("mode", "state", "status"),
     [
-        (ByMode.RETURN, NOW + 2 * MINUTE, ["4.4.7"]),
-        (ByMode.NOTIFY, NOW + 7 * MINUTE, ["4.4.7"]),
+        (ByMode.RETURN, State.FAILED, "5.4.7"),
+        (ByMode.NOTIFY, State.QUEUED, "4.4.7"),
     ],
 )
 def test_a_deadline_that_passes_during_an_attempt_is_not_overlooked(
-    mode: ByMode, due_at: object, told: list[str]
+    mode: ByMode, state: State, status: str
 ) -> None:
     site = at(120)
     site.settle(with_deadline(MINUTE, mode), LATER)
-    assert recorded(site).due_at == due_at
-    assert [str(one.status) for (one,) in site.reported] == told
+    result = recorded(site)
+    assert (result.state, str(result.status)) == (state, status)
+    ((news,),) = site.reported
+    assert (str(news.status), news.diagnostic) == (status, "452 full")
 
 
 def test_who_set_a_time_hears_of_a_delay_then_and_not_by_our_schedule() -> None:
@@ -131,6 +133,13 @@ def test_who_set_a_time_hears_of_a_delay_then_and_not_by_our_schedule() -> None:
     site.settle(with_deadline(6 * HOUR, ByMode.NOTIFY), LATER)
     assert site.reported == []
     assert recorded(site).due_at == NOW + 5 * HOUR + timedelta(minutes=5)
+
+
+def test_who_wants_a_late_message_back_hears_of_a_delay_before() -> None:
+    site = at(4 * 3600)
+    site.settle(with_deadline(6 * HOUR, ByMode.RETURN), LATER)
+    ((news,),) = site.reported
+    assert (news.action, str(news.status)) == (Action.DELAYED, "4.2.2")
 
 
 def test_a_deadline_keeps_no_message_beyond_the_age_of_giving_up() -> None:
