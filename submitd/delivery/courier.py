@@ -333,7 +333,7 @@ class Courier:
         settled = await hop.connection.deliver(
             Outgoing(
                 reverse_path=envelope.reverse_path,
-                forward_paths=_wishes(recipients, by, offered),
+                forward_paths=_wishes(recipients, left, offered),
                 size=spooled.size,
                 body=Body.EIGHT_BIT_MIME if eight_bit else Body.SEVEN_BIT,
                 smtputf8=_needs_smtputf8(spooled, recipients),
@@ -418,7 +418,7 @@ def _outcome(verdict: Reply, host: str, *, dsn: bool, owed: bool) -> Outcome:
 
 
 def _wishes(
-    recipients: Sequence[Recipient], by: DeliverBy | None, offered: Mapping[str, str]
+    recipients: Sequence[Recipient], left: TimeLeft | None, offered: Mapping[str, str]
 ) -> tuple[ForwardPath, ...]:
     """The forward-paths as the host is to hear of them.
 
@@ -426,7 +426,7 @@ def _wishes(
     (RFC 2852 section 4.1.4.2).
     """
     paths = tuple(one.forward_path for one in recipients)
-    if by is None or "DELIVERBY" in offered:
+    if left is None or left.seconds <= 0 or "DELIVERBY" in offered:
         return paths
     return tuple(
         one

@@ -463,12 +463,14 @@ _EVENTS: Final = {
 
 
 def _deadline(spooled: Spooled) -> DeliverBy | None:
-    """The time that the sender set, unless it was over when they did.
+    """The time that the sender set; not one that was over, and only to be told of.
 
     Who sends with BY=-60;N knows that it is late (RFC 2852 section 4).
     """
     by = spooled.envelope.deliver_by
-    return by if by is not None and by.at > spooled.envelope.accepted_at else None
+    if by is None or by.mode is ByMode.RETURN:
+        return by
+    return by if by.at > spooled.envelope.accepted_at else None
 
 
 def _late(one: Recipient, mode: ByMode) -> Outcome:

@@ -147,6 +147,13 @@ def test_a_host_without_it_is_asked_to_tell_of_delays_and_the_sender_hears_so() 
         assert outcome.reports_itself
 
 
+@pytest.mark.rfc("3461", "5.2.1")
+def test_where_the_time_is_over_the_wishes_are_the_senders_own() -> None:
+    connection = Connection({"DSN": ""})
+    carry(connection, message(**within(-MINUTE, ByMode.NOTIFY)))
+    assert [one.notify for one in connection.took[0].forward_paths] == [None]
+
+
 @pytest.mark.rfc("2852", "4.1.4")
 @pytest.mark.parametrize(
     ("wishes", "after", "offered", "is_owed"),

@@ -95,6 +95,13 @@ def test_everything_else_is_attempted(message: Spooled) -> None:
     assert site.scheduler._lanes.count == 1
 
 
+@pytest.mark.rfc("2852", "4.1.3")
+def test_content_that_took_longer_than_the_delivery_may_comes_back() -> None:
+    site = at(0)
+    site.scheduler.take(with_deadline(-MINUTE, ByMode.RETURN))
+    assert str(recorded(site).status) == "5.4.7"
+
+
 @pytest.mark.parametrize("mode", ByMode)
 def test_the_deadline_is_a_time_to_look_at_the_message(mode: ByMode) -> None:
     site = at(0)
