@@ -25,7 +25,7 @@ complete -c submitctl -n '__fish_seen_subcommand_from queue; and not __fish_seen
 complete -c submitctl -n '__fish_seen_subcommand_from queue; and not __fish_seen_subcommand_from list show count retry hold release remove' -f -a count -d 'how many messages wait'
 complete -c submitctl -n '__fish_seen_subcommand_from queue; and not __fish_seen_subcommand_from list show count retry hold release remove' -f -a retry -d 'make them due now'
 complete -c submitctl -n '__fish_seen_subcommand_from queue; and not __fish_seen_subcommand_from list show count retry hold release remove' -f -a hold -d 'keep them from delivery'
-complete -c submitctl -n '__fish_seen_subcommand_from queue; and not __fish_seen_subcommand_from list show count retry hold release remove' -f -a release -d 'let held ones go'
+complete -c submitctl -n '__fish_seen_subcommand_from queue; and not __fish_seen_subcommand_from list show count retry hold release remove' -f -a release -d 'let held ones go; with IDs, also before their time'
 complete -c submitctl -n '__fish_seen_subcommand_from queue; and not __fish_seen_subcommand_from list show count retry hold release remove' -f -a remove -d 'delete them; their senders are not told'
 complete -c submitctl -n '__fish_seen_subcommand_from queue; and not __fish_seen_subcommand_from list show count retry hold release remove' -s h -d 'show this help message and exit'
 complete -c submitctl -n '__fish_seen_subcommand_from queue; and not __fish_seen_subcommand_from list show count retry hold release remove' -l help -d 'show this help message and exit'

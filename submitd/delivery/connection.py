@@ -139,6 +139,10 @@ class HopConnection(Protocol):
         """True where another transaction may be begun."""
         return not self._lost and not self._session.is_over
 
+    def takes(self, domain: str) -> bool:
+        """As `ClientSession.takes`."""
+        return self._session.takes(domain)
+
     @property
     def under_tls(self) -> bool:
         """True where the content travels encrypted."""

@@ -1,6 +1,8 @@
 """Reaches a next hop and carries messages over: one lane, one connection."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from math import floor
 from random import Random
 from typing import Any, Final
 
@@ -44,11 +46,12 @@ from submitd.dns.exchangers import (
 )
 from submitd.dns.message import RecordType
 from submitd.dns.resolver import Resolver
+from submitd.mail.envelope import ByMode, DeliverBy, ForwardPath, Notify
 from submitd.mail.mime import CannotConvert
 from submitd.mail.rendition import Target
 from submitd.mail.status import EnhancedCode
 from submitd.observe.events import TLS_FELL_BACK, Events
-from submitd.smtp.client import ClientSession, Outgoing, TlsWish
+from submitd.smtp.client import ClientSession, Outgoing, TimeLeft, TlsWish
 from submitd.smtp.reply import Reply
 from submitd.spool.store import Recipient, Spool, Spooled, SpoolFull, SpoolUnavailable
 from submitd.tls.client import BadTlsName, Unverified, verified
@@ -110,8 +113,11 @@ class Courier:
         rules: CourierRules,
         events: Events,
         chance: Random,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._reactor = reactor
+        self._now = now
         self._resolver = resolver
         self._spool = spool
         self._renditions = renditions
@@ -300,13 +306,15 @@ class Courier:
             ConnectionBroke: the connection had been ``reused``, and was closed
                 without a word about this message: it may be tried on another.
         """
+        if (too_late := self._is_too_late(hop, spooled)) is not None:
+            return [too_late] * len(recipients)
         form = await self._form(hop, spooled, recipients)
         if not isinstance(form, Form):
             return [form] * len(recipients)
         outcomes: list[Outcome] = []
         while len(outcomes) < len(recipients):
             rest = recipients[len(outcomes) :]
-            if outcomes and not hop.connection.is_usable:
+            if outcomes and not may_carry(hop, rest):
                 return outcomes
             try:
                 outcomes += await self._transact(
@@ -371,16 +379,21 @@ class Courier:
     ) -> list[Outcome]:
         """One transaction; gives outcomes for as many as it settled."""
         envelope = spooled.envelope
-        dsn = "DSN" in hop.connection.offered
+        offered = hop.connection.offered
+        by = envelope.deliver_by
+        left = None if by is None else self._time_left(by)
         settled = await hop.connection.deliver(
             Outgoing(
                 reverse_path=envelope.reverse_path,
-                forward_paths=tuple(one.forward_path for one in recipients),
+                forward_paths=_wishes(recipients, left, offered),
                 size=form.size,
                 body=form.body,
                 smtputf8=_needs_smtputf8(spooled, recipients),
                 ret=envelope.ret,
                 envid=envelope.envid,
+                by=left,
+                priority=envelope.priority,
+                submitted_by=envelope.submitted_by,
             ),
             FormContent(self._spool, spooled, form, recipients),
         )
@@ -390,16 +403,81 @@ class Courier:
             raise ConnectionBroke(verdicts[0].text, unused=True)
         if settled.tail_refused:
             verdicts = verdicts[: -settled.tail_refused]
-        return [_outcome(verdict, hop.host, dsn=dsn) for verdict in verdicts]
+        owed = left is not None and _is_owed(left, offered)
+        dsn = "DSN" in offered
+        return [_outcome(one, hop.host, dsn=dsn, owed=owed) for one in verdicts]
+
+    def _time_left(self, by: DeliverBy) -> TimeLeft:
+        seconds = floor((by.at - self._now()).total_seconds())
+        return TimeLeft(seconds, by.mode, by.trace)
+
+    def _is_too_late(self, hop: Hop, spooled: Spooled) -> Failed | None:
+        """Why the host cannot be given it in the time that its sender allows."""
+        by = spooled.envelope.deliver_by
+        if by is None or by.mode is not ByMode.RETURN:
+            return None
+        return _cannot_make_it(hop, self._time_left(by))
 
 
-def _outcome(verdict: Reply, host: str, *, dsn: bool) -> Outcome:
+def may_carry(hop: Hop, recipients: Sequence[Recipient]) -> bool:
+    """True where another transaction may be begun, for the first of these."""
+    connection = hop.connection
+    domain = recipients[0].forward_path.mailbox.domain
+    return connection.is_usable and connection.takes(domain)
+
+
+def _outcome(verdict: Reply, host: str, *, dsn: bool, owed: bool) -> Outcome:
     outcome = outcome_of(verdict, host)
     return (
-        evolve(outcome, reports_itself=True)
-        if isinstance(outcome, Relayed) and dsn
+        evolve(outcome, reports_itself=dsn, is_owed=owed)
+        if isinstance(outcome, Relayed) and (dsn or owed)
         else outcome
     )
+
+
+def _wishes(
+    recipients: Sequence[Recipient], left: TimeLeft | None, offered: Mapping[str, str]
+) -> tuple[ForwardPath, ...]:
+    """The forward-paths as the host is to hear of them.
+
+    Who cannot be asked for delivery in time is asked to tell of a delay
+    (RFC 2852 section 4.1.4.2).
+    """
+    paths = tuple(one.forward_path for one in recipients)
+    if left is None or left.seconds <= 0 or "DELIVERBY" in offered:
+        return paths
+    return tuple(
+        one
+        if one.notify is Notify.NEVER
+        else evolve(one, notify=(one.notify or Notify.FAILURE) | Notify.DELAY)
+        for one in paths
+    )
+
+
+def _is_owed(left: TimeLeft, offered: Mapping[str, str]) -> bool:
+    """True where the sender hears that the host took it (RFC 2852 section 4.1.4)."""
+    return left.trace or (left.seconds > 0 and "DELIVERBY" not in offered)
+
+
+def _cannot_make_it(hop: Hop, left: TimeLeft) -> Failed | None:
+    """Why the host does not get what is to come back in time (RFC 2852 4.1.4.1)."""
+    if left.seconds <= 0:
+        return Failed(EnhancedCode(5, 4, 7), "the time for delivery is over", hop.host)
+    parameters = hop.connection.offered.get("DELIVERBY")
+    if parameters is None:
+        return Failed(
+            EnhancedCode(5, 3, 3),
+            "the host does not promise delivery in time (DELIVERBY)",
+            hop.host,
+        )
+    least = parameters.partition(",")[0]
+    if least.isdecimal() and int(least) > left.seconds:
+        return Failed(
+            EnhancedCode(5, 4, 7),
+            f"the host wants {least} s for a delivery, {left.seconds} s are left",
+            hop.host,
+        )
+    return None
 
 
 def _refused(refusal: HopRefused, host: str) -> Delayed | Failed:

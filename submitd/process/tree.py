@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from random import Random
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 
 from submitd.auth.throttle import LocalLoginCounts, LoginCounts
-from submitd.config.sections import Config, ListenerSection
+from submitd.config.sections import Config, ExtensionsSection, ListenerSection
 from submitd.delivery.backoff import RetrySchedule
 from submitd.delivery.connection import TimeOuts
 from submitd.delivery.courier import Courier, CourierRules
@@ -42,6 +42,8 @@ from submitd.sasl.plain import Plain
 from submitd.server.desk import Desk, DeskServices
 from submitd.server.intake import ContentRules
 from submitd.server.submission import SubmissionFactory, TimeLimits
+from submitd.smtp import extension
+from submitd.smtp.extension import Extension
 from submitd.smtp.framing import LineEnds
 from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession, SessionLimits, TlsManner
@@ -384,12 +386,14 @@ class WorkerTree:
         hostname = self._material.hostname
         mechanisms = (Plain(), LoginMechanism())
         portal = self._services.portal
+        extensions = _extensions(config.extensions)
 
         def make(session_id: str, client: str) -> tuple[ServerSession, Desk]:
             session = ServerSession(
                 hostname,
                 manner,
                 session_limits,
+                extensions=extensions,
                 mechanisms=mechanisms,
                 line_ends=line_ends,
             )
@@ -493,6 +497,24 @@ _FAMILIES = {
     "ipv4": (RecordType.A,),
     "ipv6": (RecordType.AAAA,),
 }
+
+
+def _extensions(section: ExtensionsSection) -> list[Extension]:
+    """What is offered besides what always is."""
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    extensions = [
+        *extension.OPTIONAL,
+        extension.LIMITS,
+        extension.mt_priority(section.highest_priority),
+    ]
+    if section.future_release is not None:
+        extensions.append(extension.future_release(section.future_release, now))
+    if section.deliver_by is not None:
+        extensions.append(extension.deliver_by(section.deliver_by, now))
+    return extensions
 
 
 def _own_names(config: Config, material: Material) -> frozenset[str]:

@@ -10,7 +10,7 @@ from submitd.auth.submitter import Submitter
 from submitd.dkim.canonical import BodyHasher
 from submitd.dkim.sign import Signer, signer_for
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import Body, Envelope, ForwardPath
+from submitd.mail.envelope import Body, Envelope, ForwardPath, TlsDemand
 from submitd.mail.message import HeaderSection, MalformedHeader
 from submitd.mail.status import EnhancedCode
 from submitd.mail.trace import Origin, count_received, received_field
@@ -261,7 +261,20 @@ class ContentIntake:
             ret=offered.ret,
             envid=offered.envid,
             accepted_at=accepted_at,
+            release_at=offered.release_at,
+            release_request=offered.release_request,
+            deliver_by=offered.deliver_by,
+            priority=offered.priority,
+            tls_demand=offered.tls_demand or self._tls_demand(),
+            submitted_by=offered.submitted_by,
         )
+
+    def _tls_demand(self) -> TlsDemand | None:
+        """What the TLS-Required field says, where MAIL said nothing (RFC 8689 4.1)."""
+        for one in self._section.get_all("tls-required"):
+            if one.value.lower() == b"no":
+                return TlsDemand.OPTIONAL
+        return None
 
     def _needs(self) -> Needs:
         plain_header = self._section.octets.isascii()

@@ -1,16 +1,24 @@
 """The conversation as seen by a sender, without IO (RFC 5321, RFC 2920)."""
 
 import base64
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from functools import partial
-from typing import Final
+from typing import Final, Self
 
 from attrs import frozen
 
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import Body, ForwardPath, Notify, Ret
+from submitd.mail.envelope import (
+    Body,
+    ByMode,
+    ForwardPath,
+    Notify,
+    Ret,
+    SubmittedBy,
+)
 from submitd.mail.status import EnhancedCode
 from submitd.smtp.client_reply import BadReply, ReplyReader
 from submitd.smtp.reply import Reply
@@ -21,6 +29,10 @@ _MOST_RECIPIENTS: Final = 100
 
 _MOST_CHUNKS: Final = 4
 """On their way at a time: who refuses one is not sent all the others."""
+
+
+_LIMIT_WORD: Final = re.compile(r"[A-Za-z0-9_-]+(?:=[!-:<-~]+)?")
+_LIMIT: Final = re.compile(r"[1-9][0-9]{0,5}")
 
 
 class Waiting(Enum):
@@ -56,6 +68,53 @@ class Outgoing:
     smtputf8: bool
     ret: Ret | None
     envid: str | None
+    by: "TimeLeft | None" = None
+    """Said to a host that offers DELIVERBY."""
+
+    priority: int = 0
+    """… and this where MT-PRIORITY is offered."""
+
+    submitted_by: SubmittedBy | None = None
+    """… and this where we have logged in."""
+
+
+@frozen
+class TimeLeft:
+    """BY: how long the delivery may still take (RFC 2852 section 4)."""
+
+    seconds: int
+    """Of mode N also negative: how long ago the time was up."""
+
+    mode: ByMode
+    trace: bool
+
+    @property
+    def parameter(self) -> str:
+        """As MAIL has it."""
+        return f"BY={self.seconds};{self.mode.value}{'T' * self.trace}"
+
+
+@frozen
+class PeerLimits:
+    """What a server takes in a session, as it says (RFC 9422). None: not said."""
+
+    transactions: int | None = None
+    recipients: int | None = None
+    domains: int | None = None
+
+    @classmethod
+    def parse(cls, words: str) -> Self:
+        """What stands behind LIMITS; what is wrong there counts as not said."""
+        found: dict[str, int] = {}
+        for word in words.split():
+            name, _, value = word.partition("=")
+            if not _LIMIT_WORD.fullmatch(word):
+                return cls()
+            if _LIMIT.fullmatch(value):
+                found[name.upper()] = int(value)
+        return cls(
+            found.get("MAILMAX"), found.get("RCPTMAX"), found.get("RCPTDOMAINMAX")
+        )
 
 
 @frozen
@@ -157,6 +216,9 @@ class ClientSession:
 
         self._chunks_awaited = 0
         self._chunk_refusal: Reply | None = None
+        self._limits = PeerLimits()
+        self._transactions = 0
+        self._domains: set[str] = set()
 
     # The carrier's side
 
@@ -196,9 +258,41 @@ class ClientSession:
         self.offered = {}
         self._say_hello()
 
+    def takes(self, domain: str) -> bool:
+        """True where the server's limits leave room for another transaction.
+
+        ``domain`` is that of its first recipient.
+        """
+        limits = self._limits
+        if (
+            limits.transactions is not None
+            and self._transactions >= limits.transactions
+        ):
+            return False
+        return limits.domains is None or (
+            domain in self._domains or len(self._domains) < limits.domains
+        )
+
+    def _fitting(self, paths: tuple[ForwardPath, ...]) -> tuple[ForwardPath, ...]:
+        """Those at the beginning whom this server takes in one transaction."""
+        limits = self._limits
+        paths = paths[: min(limits.recipients or _MOST_RECIPIENTS, _MOST_RECIPIENTS)]
+        if limits.domains is None:
+            return paths
+        for place, path in enumerate(paths):
+            self._domains.add(path.mailbox.domain)
+            if place and len(self._domains) > limits.domains:
+                self._domains.discard(path.mailbox.domain)
+                return paths[:place]
+        return paths
+
     def begin(self, outgoing: Outgoing) -> None:
-        """Start a transaction, with at most the first 100 recipients."""
-        paths = outgoing.forward_paths[:_MOST_RECIPIENTS]
+        """Start a transaction, with the first 100 recipients at most.
+
+        With fewer, where the server's limits say so.
+        """
+        paths = self._fitting(outgoing.forward_paths)
+        self._transactions += 1
         self._verdicts = [None] * len(paths)
         self._mail_refusal = None
         self._in_transaction = True
@@ -208,7 +302,7 @@ class ClientSession:
         self._queue(self._mail(outgoing), Waiting.MAIL, self._on_mail)
         for number, path in enumerate(paths):
             self._queue(
-                self._rcpt(path, smtputf8=outgoing.smtputf8),
+                self._rcpt(path),
                 Waiting.RCPT,
                 partial(self._on_rcpt, number),
             )
@@ -274,33 +368,45 @@ class ClientSession:
 
     def _mail(self, outgoing: Outgoing) -> bytes:
         words = [f"MAIL FROM:<{outgoing.reverse_path or ''}>"]
-        if "SIZE" in self.offered:
-            words.append(f"SIZE={outgoing.size}")
+        words += self._about_content(outgoing)
+        if "DSN" in self.offered:
+            if outgoing.ret is not None:
+                words.append(f"RET={outgoing.ret.value}")
+            if outgoing.envid is not None:
+                words.append("ENVID=" + encode_xtext(outgoing.envid).decode("ascii"))
+        if outgoing.by is not None and "DELIVERBY" in self.offered:
+            words.append(outgoing.by.parameter)
+        if "MT-PRIORITY" in self.offered:
+            words.append(f"MT-PRIORITY={outgoing.priority}")
+        if (
+            outgoing.submitted_by is not None
+            and self._credentials is not None
+            and "AUTH" in self.offered
+        ):
+            words.append("AUTH=" + _as_xtext(outgoing.submitted_by.mailbox))
+        return " ".join(words).encode()
+
+    def _about_content(self, outgoing: Outgoing) -> list[str]:
+        words = [f"SIZE={outgoing.size}"] if "SIZE" in self.offered else []
         if outgoing.body is Body.BINARY_MIME:
             words.append("BODY=BINARYMIME")
         elif "8BITMIME" in self.offered and outgoing.body is not Body.SEVEN_BIT:
             words.append("BODY=8BITMIME")
         if outgoing.smtputf8:
             words.append("SMTPUTF8")
-        if "DSN" in self.offered:
-            if outgoing.ret is not None:
-                words.append(f"RET={outgoing.ret.value}")
-            if outgoing.envid is not None:
-                words.append("ENVID=" + encode_xtext(outgoing.envid).decode("ascii"))
-        return " ".join(words).encode()
+        return words
 
-    def _rcpt(self, path: ForwardPath, *, smtputf8: bool) -> bytes:
+    def _rcpt(self, path: ForwardPath) -> bytes:
         words = [f"RCPT TO:<{path.mailbox}>"]
         if "DSN" in self.offered:
             if path.notify is not None:
                 names = [one.name or "" for one in Notify if one in path.notify]
                 words.append("NOTIFY=" + (",".join(names) or "NEVER"))
             if (orcpt := path.orcpt) is not None:
-                plain = orcpt.address_type != "utf-8"
-                encode = encode_xtext if plain else encode_utf8_address
-                if plain or smtputf8:
-                    encoded = encode(orcpt.address).decode()
-                    words.append(f"ORCPT={orcpt.address_type};{encoded}")
+                # RFC 6533 section 3: in ASCII it suits every server.
+                encode = encode_utf8_address if orcpt.is_utf8 else encode_xtext
+                encoded = encode(orcpt.address).decode()
+                words.append(f"ORCPT={orcpt.address_type};{encoded}")
         return " ".join(words).encode()
 
     def _queue(self, line: bytes, waiting: Waiting, handler: _Handler) -> None:
@@ -346,6 +452,7 @@ class ClientSession:
         for line in answer.lines[1:]:
             keyword, _, parameters = line.partition(" ")
             self.offered[keyword.upper()] = parameters
+        self._limits = PeerLimits.parse(self.offered.get("LIMITS", ""))
         self._after_hello()
 
     def _on_helo(self, answer: Reply) -> None:
@@ -520,6 +627,13 @@ class ClientSession:
 
     def _end(self) -> None:
         self.is_over = True
+
+
+def _as_xtext(mailbox: Mailbox | None) -> str:
+    """As AUTH= has it; what cannot be written in ASCII names nobody."""
+    if mailbox is None or not mailbox.is_ascii:
+        return "<>"
+    return encode_xtext(str(mailbox)).decode("ascii")
 
 
 def _refusal(answer: Reply) -> Reply:

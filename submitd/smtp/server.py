@@ -33,6 +33,9 @@ _SMALL_TALK: Final = frozenset(
 _MOST_SMALL_TALK: Final = 1000
 """Commands that are no fault and bring no mail, between two accepted messages."""
 
+_MOST_ANNOUNCED: Final = 999_999
+"""No limit has more digits (RFC 9422 section 4)."""
+
 _AUTH_LINE: Final = 12288
 """Octets that a line of a log-in may have (RFC 4954 section 4)."""
 
@@ -102,7 +105,7 @@ class ServerSession(Conversation):
         line_ends: LineEnds = LineEnds.STRICT,
         needs_log_in: bool = True,
     ) -> None:
-        """``extensions``: those of `extension.OPTIONAL` to offer.
+        """``extensions``: what to offer besides `extension.ALWAYS`.
 
         ``needs_log_in``: mail is taken under TLS from those who logged in. Where
         there is no TLS to be had nobody can.
@@ -122,6 +125,8 @@ class ServerSession(Conversation):
         if extension.CHUNKING not in extensions:
             # Binary content comes by BDAT alone (RFC 3030 section 3).
             extensions = [one for one in extensions if one is not extension.BINARY_MIME]
+        if manner is TlsManner.NONE:
+            extensions = [one for one in extensions if not one.needs_tls]
         offered = (*extension.ALWAYS, *extensions)
         self._extensions = (*offered, extension.AUTH) if mechanisms else offered
 
@@ -271,7 +276,7 @@ class ServerSession(Conversation):
     def _on_ehlo(self, argument: bytes) -> None:
         if self._hello(argument):
             self.esmtp = True
-            parameters = parameters_of(self._extensions)
+            parameters = parameters_of(self._offered())
             self._mail, self._rcpt = parameters.mail, parameters.rcpt
             self._say(extension.hello(self._hostname, self._keywords()))
 
@@ -295,11 +300,9 @@ class ServerSession(Conversation):
     def _keywords(self) -> tuple[str, ...]:
         """What this client is offered now."""
         keywords = [
-            f"SIZE {self._limits.message_size or 0}"
-            if one is extension.SIZE
-            else one.keyword
-            for one in self._extensions
-            if one is not extension.AUTH
+            self._announced(one)
+            for one in self._offered()
+            if one is not extension.AUTH and not self._is_pointless(one)
         ]
         if self._manner is TlsManner.STARTTLS and not self.tls:
             keywords.append(extension.STARTTLS.keyword)
@@ -307,6 +310,21 @@ class ServerSession(Conversation):
             names = " ".join(name.decode() for name in self._mechanisms)
             keywords.append(f"{extension.AUTH.keyword} {names}")
         return tuple(keywords)
+
+    def _offered(self) -> tuple[Extension, ...]:
+        """The extensions that there are now."""
+        return tuple(one for one in self._extensions if self.tls or not one.needs_tls)
+
+    def _is_pointless(self, one: Extension) -> bool:
+        """It has nothing to announce (RFC 9422 section 3: one limit at least)."""
+        return one is extension.LIMITS and self._limits.recipients is None
+
+    def _announced(self, one: Extension) -> str:
+        if one is extension.SIZE:
+            return f"SIZE {self._limits.message_size or 0}"
+        if one is extension.LIMITS and (most := self._limits.recipients) is not None:
+            return f"LIMITS RCPTMAX={min(most, _MOST_ANNOUNCED)}"
+        return one.keyword if one.says is None else f"{one.keyword} {one.says()}"
 
     def _on_rset(self, argument: bytes) -> None:
         if argument:
@@ -319,8 +337,13 @@ class ServerSession(Conversation):
     def _on_noop(self, _: bytes) -> None:
         self._say(reply.OK)
 
-    def _on_help(self, _: bytes) -> None:
-        self._say(reply.HELP)
+    def _on_help(self, argument: bytes) -> None:
+        if not argument:
+            self._say(reply.HELP)
+        elif (known := reply.HELP_ON.get(argument.upper())) is not None:
+            self._say(known)
+        else:
+            self._object(reply.NO_HELP)
 
     def _on_vrfy(self, argument: bytes) -> None:
         """RFC 5321 section 3.5.3: 252 tells nothing, and is allowed to."""
@@ -465,7 +488,8 @@ class ServerSession(Conversation):
         return offered
 
     def _settle_sender(self, offered: SenderOffered, verdict: Reply) -> None:
-        self._say(verdict)
+        lowered = verdict.is_positive and offered.priority != offered.priority_asked
+        self._say(reply.priority_assigned(offered.priority) if lowered else verdict)
         self._is_after_refusal = not verdict.is_positive
         if verdict.is_positive:
             self._transaction = Transaction(offered)

@@ -61,6 +61,11 @@ class NewMessage:
 
     held: bool = False
 
+    @property
+    def waits(self) -> bool:
+        """True where nobody is to attempt it yet."""
+        return self.held or self.envelope.sent_from > self.envelope.accepted_at
+
 
 class State(Enum):
     """Where a recipient stands."""
@@ -149,6 +154,9 @@ class Result:
     delay_reported: bool = False
     """A delay report goes with this record."""
 
+    is_attempt: bool = True
+    """False: nothing was tried; only the sender hears something."""
+
 
 @frozen(kw_only=True)
 class Report:
@@ -171,6 +179,8 @@ class QueueEntry:
     held: bool
     leased_to: str | None
     recipients: tuple[Recipient, ...]
+    release_at: datetime | None = None
+    """Not sent before."""
 
 
 @frozen(kw_only=True)
@@ -206,6 +216,7 @@ class Standing:
     held: int
     octets: int
     oldest_accepted_at: datetime | None
+    """When the oldest came, or was first to be sent where that was later."""
 
 
 class Intake(Protocol):
@@ -225,7 +236,7 @@ class Intake(Protocol):
 
         ``tail`` is what follows the chunks written before (at most `CHUNK`
         octets). The recipients of what is returned are leased to this
-        process and due at once (a held message has none).
+        process and due at once (a message that waits has none).
 
         Raises:
             SpoolUnavailable: the message does not exist, now or ever.
@@ -334,11 +345,18 @@ class Store(Protocol):
     def read_body(self, queue_id: str) -> Iterator[bytes]: ...
 
     def retry(self, queue_ids: Iterable[str], now: datetime) -> int:
-        """Make queued recipients due now; gives the number of messages."""
+        """Make queued recipients due now; gives the number of messages.
+
+        What is to be sent later becomes due then, and no earlier.
+        """
 
     def hold(self, queue_ids: Iterable[str]) -> int: ...
 
-    def release_held(self, queue_ids: Iterable[str], now: datetime) -> int: ...
+    def release_held(self, queue_ids: Iterable[str], now: datetime) -> int:
+        """Let held ones go; what is to be sent later still waits for its time."""
+
+    def release_early(self, queue_ids: Iterable[str], now: datetime) -> int:
+        """Send what is to be sent later, and is not held, now."""
 
     def remove(self, queue_ids: Iterable[str]) -> int:
         """Delete messages without a report. Leased ones go when their attempt ends."""

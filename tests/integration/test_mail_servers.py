@@ -623,3 +623,47 @@ def test_postfix_without_8bitmime_gets_ascii(site: Site) -> None:
     assert plain.isascii()
     assert "charset=unknown-8bit" in plain.decode()
     assert site.is_signed(plain)
+
+
+@pytest.mark.rfc("3461", "5.2.1")
+@pytest.mark.rfc("3461", "5.2.3")
+def test_postfix_reports_the_delivery_that_we_were_asked_to_tell_of(
+    site: Site,
+) -> None:
+    wishes(site, "alice@postfix.example", "asked postfix")
+
+    (report,) = site.arrived(site.postfix.host, "Successful Mail Delivery Report")
+    assert b"Original-Envelope-Id: one+two" in report
+    assert b"Original-Recipient: rfc822;Alice@Postfix.example" in report
+    assert b"Action: delivered" in report
+    site.arrived(site.postfix.host, "asked postfix")
+
+
+@pytest.mark.rfc("3461", "5.2.2")
+def test_we_report_ourselves_where_exim_knows_no_wishes(site: Site) -> None:
+    wishes(site, "alice@exim.example", "asked exim")
+
+    site.arrived(site.exim.host, "asked exim")
+    (report,) = site.arrived(site.postfix.host, "Your message was relayed")
+    assert b"Original-Envelope-Id: one+two" in report
+    assert b"Original-Recipient: rfc822; Alice@Postfix.example" in report
+    assert b"Action: relayed" in report
+
+
+WISHES_SCRIPT: Final = """
+import smtplib, ssl, sys
+trust = ssl.create_default_context(cafile=sys.argv[1])
+with smtplib.SMTP("submit.example", 587, "client.example", timeout=30) as client:
+    client.starttls(context=trust)
+    client.login("satellite", "planet")
+    client.sendmail("alice@v6.example", [sys.argv[2]],
+        "From: alice@v6.example\\r\\nSubject: " + sys.argv[3] + "\\r\\n\\r\\nx\\r\\n",
+        ["RET=HDRS", "ENVID=one+2Btwo"],
+        ["NOTIFY=SUCCESS", "ORCPT=rfc822;Alice@Postfix.example"])
+"""
+
+
+def wishes(site: Site, to: str, subject: str) -> None:
+    """One message, from somebody whose mail Postfix takes."""
+    ca = site.submit.folder / "cert.pem"
+    site.client.run(sys.executable, "-c", WISHES_SCRIPT, ca, to, subject)

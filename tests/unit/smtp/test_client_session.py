@@ -221,12 +221,17 @@ def test_parameters_are_said_to_those_who_offer_them() -> None:
     assert "NOTIFY=NEVER ORCPT=utf-8;" in said
 
 
-def test_an_original_recipient_in_utf8_needs_smtputf8() -> None:
+@pytest.mark.rfc("6533", "3")
+@pytest.mark.rfc("3461", "5.2.1")
+def test_an_original_recipient_is_passed_on_as_it_was_written() -> None:
+    """In a form of seven bits, which a server without SMTPUTF8 takes, too."""
     session = ready()
-    orcpt = OriginalRecipient("utf-8", "ü@x.org")
-    path = ForwardPath(parse_mailbox("b@example.net"), None, orcpt)
+    path = ForwardPath(
+        parse_mailbox("b@example.net"), None, OriginalRecipient("UTF-8", "ü+@x.org")
+    )
     session.begin(outgoing(path))
-    assert b"ORCPT" not in session.data_to_send()
+    said = session.data_to_send().decode()
+    assert r"ORCPT=UTF-8;\x{FC}\x{2B}@x.org" in said
 
 
 def test_the_null_reverse_path_is_said_as_such() -> None:
