@@ -6,6 +6,9 @@ _submitctl() {
         case "${path:+$path }$word" in
             'check') path='check' ;;
             'whoami') path='whoami' ;;
+            'auth') path='auth' ;;
+            'auth list') path='auth list' ;;
+            'auth unblock') path='auth unblock' ;;
             'queue') path='queue' ;;
             'queue list') path='queue list' ;;
             'queue show') path='queue show' ;;
@@ -38,9 +41,12 @@ _submitctl() {
         'dkim show --format') words='zone value' ;;
     esac
     [ -n "$words" ] || case "$path" in
-        '') words='check whoami queue reload status certificate dkim import -h --help --config -c --version' ;;
+        '') words='check whoami auth queue reload status certificate dkim import -h --help --config -c --version' ;;
         'check') words='-h --help --live --with --json' ;;
         'whoami') words='-h --help --json' ;;
+        'auth') words='list unblock -h --help' ;;
+        'auth list') words='-h --help --json' ;;
+        'auth unblock') words='-h --help --all' ;;
         'queue') words='list show count retry hold release remove -h --help' ;;
         'queue list') words='-h --help --sender --recipient --domain --older-than --held --json' ;;
         'queue show') words='-h --help --json --content' ;;

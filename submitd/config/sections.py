@@ -356,8 +356,13 @@ class LogInSection:
     )
     failures_per_address: int | None = setting(
         or_off(whole(1)),
-        "Failures within `window` after which an address is put off.",
+        "Failures within `window` after which an address (IPv6: a /64) is put off.",
         default=50,
+    )
+    failures_per_network: int | None = setting(
+        or_off(whole(1)),
+        "… and after which the /24 (IPv6: /48) around it is.",
+        default=200,
     )
     failures_per_account: int | None = setting(
         or_off(whole(1)),
@@ -369,6 +374,19 @@ class LogInSection:
         span(), "Wait before the answer to a second failure; doubles.", default="1s"
     )
     longest_delay: timedelta = setting(span(), "The longest such wait.", default="10s")
+    refusal: timedelta = setting(
+        span(1),
+        "How long who failed too often is put off; each further time twice as long.",
+        default="5m",
+    )
+    longest_refusal: timedelta = setting(
+        span(1), "The longest such time.", default="4h"
+    )
+    known_networks: timedelta | None = setting(
+        or_off(span(1)),
+        "How long a network from which an account has logged in keeps its way in.",
+        default="30d",
+    )
     time_out: timedelta = setting(span(1), "Time for one log-in in all.", default="20s")
 
 

@@ -111,6 +111,17 @@ TLS_FAILED: Final = LogEvent("tls-failed", Level.INFO, "TLS handshake failed")
 LOGIN_SUCCEEDED: Final = LogEvent("login-succeeded", Level.INFO, "logged in")
 LOGIN_FAILED: Final = LogEvent("login-failed", Level.WARN, "log-in refused")
 LOGIN_BRAKED: Final = LogEvent("login-braked", Level.WARN, "log-in put off")
+BRAKE_BEGAN: Final = LogEvent(
+    "brake-began", Level.WARN, "too many failed log-ins; putting off"
+)
+BRAKE_LIFTED: Final = LogEvent(
+    "brake-lifted", Level.INFO, "put off no longer: an operator said so"
+)
+KNOWN_NETWORKS_UNKEPT: Final = LogEvent(
+    "known-networks-unkept",
+    Level.WARN,
+    "cannot read or write from where accounts have logged in",
+)
 LOGIN_UNAVAILABLE: Final = LogEvent(
     "login-unavailable", Level.ERROR, "cannot tell who this is"
 )

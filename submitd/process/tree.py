@@ -14,7 +14,7 @@ from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 
-from submitd.auth.throttle import LocalLoginCounts, LoginCounts
+from submitd.auth.throttle import LoginCounts
 from submitd.config.sections import Config, ListenerSection
 from submitd.delivery.backoff import RetrySchedule
 from submitd.delivery.connection import TimeOuts
@@ -29,11 +29,10 @@ from submitd.dns.message import RecordType
 from submitd.dns.resolver import make_resolver
 from submitd.mail.message import HeaderSection
 from submitd.mail.network import counted_as
-from submitd.observe.events import SUPERVISOR_SILENT, Events
+from submitd.observe.events import Events
 from submitd.observe.metrics import Metrics, Snapshot, Summed
 from submitd.process.login import build_login
 from submitd.process.material import Material
-from submitd.process.pipe import NoAnswer, Pipe
 from submitd.sasl.login import Login as LoginMechanism
 from submitd.sasl.plain import Plain
 from submitd.server.desk import Desk, DeskServices
@@ -44,8 +43,6 @@ from submitd.smtp.server import ServerSession, SessionLimits, TlsManner
 from submitd.spool.spool import SqliteSpool
 from submitd.tls.server import CertificateWatch, ServerTls
 
-_PATIENCE = 1.0
-
 
 class TakesSlots(Protocol):
     """Shared counts: `process.counts`."""
@@ -53,52 +50,6 @@ class TakesSlots(Protocol):
     async def take(self, keys: list[tuple[str, int | None]]) -> bool: ...
 
     def give(self, keys: list[str]) -> None: ...
-
-
-class SharedLogins:
-    """A worker's view of the supervisor's log-in failures."""
-
-    def __init__(self, pipe: Pipe, local: LocalLoginCounts, events: Events) -> None:
-        """``local``: what counts while the supervisor is silent."""
-        self._pipe = pipe
-        self._local = local
-        self._events = events
-
-    async def standing(self, address: str, account: str) -> tuple[float, bool]:
-        """As `LoginCounts.standing`."""
-        return await self._ask(
-            "login-standing",
-            lambda: self._local.standing(address, account),
-            address=address,
-            account=account,
-        )
-
-    async def failed(
-        self, address: str, account: str, fingerprint: str
-    ) -> tuple[float, bool]:
-        """As `LoginCounts.failed`."""
-        return await self._ask(
-            "login-failed",
-            lambda: self._local.failed(address, account, fingerprint),
-            address=address,
-            account=account,
-            fingerprint=fingerprint,
-        )
-
-    def succeeded(self, address: str, account: str) -> None:
-        """As `LoginCounts.succeeded`."""
-        self._pipe.tell("login-succeeded", address=address, account=account)
-        self._local.succeeded(address, account)
-
-    async def _ask(
-        self, name: str, alone: Callable[[], tuple[float, bool]], **facts: str
-    ) -> tuple[float, bool]:
-        try:
-            delay, refused = await self._pipe.ask(name, _PATIENCE, **facts)
-        except NoAnswer as problem:
-            self._events.emit(SUPERVISOR_SILENT, reason=str(problem))
-            return alone()
-        return float(delay), bool(refused)
 
 
 class SharedConnections:

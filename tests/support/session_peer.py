@@ -32,6 +32,7 @@ def reply(code: int, subject: int, detail: int, text: str) -> Reply:
 LOGGED_IN: Final = reply(235, 7, 0, "Logged in")
 LOG_IN_REFUSED: Final = reply(535, 7, 8, "User name or password not accepted")
 CANNOT_TELL: Final = reply(454, 7, 0, "Cannot check passwords now")
+BRAKED: Final = reply(454, 7, 0, "Too many failed log-ins, try again later")
 SENDER_OK: Final = reply(250, 1, 0, "Sender accepted")
 RECIPIENT_OK: Final = reply(250, 1, 5, "Recipient accepted")
 SEND_IT: Final = Reply(354, None, "Send it")
@@ -98,6 +99,8 @@ class StandInDesk:
     def _log_in(self, offered: PasswordOffered) -> Reply:
         if offered.authcid == "nobody-knows":
             return CANNOT_TELL
+        if offered.authcid == "guessed-at":
+            return BRAKED
         proved = (offered.authcid, offered.password) == ("alice", "secret")
         return LOGGED_IN if proved else LOG_IN_REFUSED
 
