@@ -17,6 +17,8 @@ _submitctl() {
             'queue hold') path='queue hold' ;;
             'queue release') path='queue release' ;;
             'queue remove') path='queue remove' ;;
+            'quota') path='quota' ;;
+            'quota show') path='quota show' ;;
             'reload') path='reload' ;;
             'status') path='status' ;;
             'certificate') path='certificate' ;;
@@ -41,7 +43,7 @@ _submitctl() {
         'dkim show --format') words='zone value' ;;
     esac
     [ -n "$words" ] || case "$path" in
-        '') words='check whoami auth queue reload status certificate dkim import -h --help --config -c --version' ;;
+        '') words='check whoami auth queue quota reload status certificate dkim import -h --help --config -c --version' ;;
         'check') words='-h --help --live --with --json' ;;
         'whoami') words='-h --help --json' ;;
         'auth') words='list unblock -h --help' ;;
@@ -55,6 +57,8 @@ _submitctl() {
         'queue hold') words='-h --help --sender --recipient --domain --older-than --held --json --all' ;;
         'queue release') words='-h --help --sender --recipient --domain --older-than --held --json --all' ;;
         'queue remove') words='-h --help --sender --recipient --domain --older-than --held --json --all' ;;
+        'quota') words='show -h --help' ;;
+        'quota show') words='-h --help --json' ;;
         'reload') words='-h --help' ;;
         'status') words='-h --help --json' ;;
         'certificate') words='show renew -h --help' ;;

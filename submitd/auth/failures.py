@@ -122,8 +122,6 @@ class FailureTable:
     def put(self, key: Key, failures: Failures) -> None:
         """Remember it as it is now."""
         self.remove(key)
-        if failures.is_void:
-            return
         level = self._levels[failures.level]
         level[key] = failures
         while len(level) > _MOST_OF_A_LEVEL:

@@ -13,6 +13,7 @@ from submitd.cli import (
     dkim,
     importing,
     queue,
+    quota,
     server,
     whoami,
 )
@@ -44,6 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
         whoami,
         auth,
         queue,
+        quota,
         server,
         certificate,
         dkim,

@@ -755,6 +755,65 @@ class RetrySection:
 
 
 @frozen(kw_only=True)
+class QuotaLimits:
+    """What one submitter may send. 0 or "off": no limit."""
+
+    burst: int | None = setting(
+        or_off(whole(1)), "Messages in a minute.", default="off", example=20
+    )
+    messages_per_hour: int | None = setting(
+        or_off(whole(1)), "Messages in an hour.", default="off", example=100
+    )
+    messages_per_day: int | None = setting(
+        or_off(whole(1)), "… and in a day.", default="off", example=500
+    )
+    recipients_per_hour: int | None = setting(
+        or_off(whole(1)), "Recipients in an hour.", default="off", example=300
+    )
+    recipients_per_day: int | None = setting(
+        or_off(whole(1)), "… and in a day.", default="off", example=1000
+    )
+    new_recipients_per_day: int | None = setting(
+        or_off(whole(1)),
+        "Recipients in a day that the login has not written to in the last 90 days.",
+        default="off",
+        example=200,
+    )
+    on_excess: str = setting(
+        choice("refuse", "hold"),
+        'What is over a limit: "refuse" for now (451), or accept and "hold" it until '
+        "`submitctl queue release`.",
+        default="refuse",
+    )
+    held_per_day: int | None = setting(
+        or_off(whole(1)),
+        'With "hold": messages in a day; more are refused.',
+        default=1000,
+    )
+
+
+@frozen(kw_only=True)
+class QuotaRuleSection(QuotaLimits):
+    """Limits for some logins, in the place of all those of [quota]."""
+
+    logins: tuple[str, ...] = setting(
+        listed(filled_text),
+        "Whom it is for. What it does not limit has no limit.",
+        default=(),
+        example=["newsletter", "satellite"],
+    )
+
+
+@frozen(kw_only=True)
+class QuotaSection(QuotaLimits):
+    """How much each submitter may send. 0 or "off": no limit."""
+
+    rule: Mapping[str, QuotaRuleSection] = field(
+        factory=dict, metadata={"tables": QuotaRuleSection, "name": "NAME"}
+    )
+
+
+@frozen(kw_only=True)
 class Config:
     """Everything that is configured."""
 
@@ -780,3 +839,4 @@ class Config:
         factory=dict, metadata={"tables": RouteSection, "name": '"example.net"'}
     )
     retry: RetrySection = Factory(RetrySection)
+    quota: QuotaSection = Factory(QuotaSection)

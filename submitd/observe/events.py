@@ -130,6 +130,12 @@ RECIPIENT_REFUSED: Final = LogEvent(
     "recipient-refused", Level.INFO, "recipient refused"
 )
 MESSAGE_REFUSED: Final = LogEvent("message-refused", Level.WARN, "message refused")
+OVER_QUOTA: Final = LogEvent(
+    "over-quota", Level.WARN, "over a submitter's limit; refused"
+)
+MESSAGE_HELD: Final = LogEvent(
+    "message-held", Level.WARN, "over a submitter's limit; accepted and held"
+)
 MESSAGE_ACCEPTED: Final = LogEvent("message-accepted", Level.INFO, "message accepted")
 FROM_REWRITTEN: Final = LogEvent(
     "from-rewritten", Level.INFO, "From field rewritten to the submitter's own"

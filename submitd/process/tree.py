@@ -21,6 +21,7 @@ from submitd.delivery.connection import TimeOuts
 from submitd.delivery.courier import Courier, CourierRules
 from submitd.delivery.hosts import AddressRules
 from submitd.delivery.lanes import DeliveryLimits
+from submitd.delivery.notices import HoldNotices
 from submitd.delivery.reporter import Reporter, ReportRules
 from submitd.delivery.route import Route, Routes, TlsPolicy
 from submitd.delivery.scheduler import DeliveryScheduler
@@ -33,8 +34,10 @@ from submitd.observe.events import Events
 from submitd.observe.metrics import Metrics, Snapshot, Summed
 from submitd.process.login import build_login
 from submitd.process.material import Material
+from submitd.process.quota import quotas_of
 from submitd.sasl.login import Login as LoginMechanism
 from submitd.sasl.plain import Plain
+from submitd.server.allowance import Allowances
 from submitd.server.desk import Desk, DeskServices
 from submitd.server.intake import ContentRules, signer_for
 from submitd.server.submission import SubmissionFactory, TimeLimits
@@ -213,12 +216,7 @@ class WorkerTree:
         )
         reporter = Reporter(
             self._spool,
-            ReportRules(
-                hostname=material.hostname,
-                postmaster=config.server.postmaster
-                or f"postmaster@{material.hostname}",
-                returned_content=delivery.returned_content,
-            ),
+            self._report_rules(),
             self._sign_report,
             events,
             self.metrics,
@@ -246,6 +244,14 @@ class WorkerTree:
             events,
             self.metrics,
             chance=chance,
+        )
+
+    def _report_rules(self) -> ReportRules:
+        hostname = self._material.hostname
+        return ReportRules(
+            hostname=hostname,
+            postmaster=self._config.server.postmaster or f"postmaster@{hostname}",
+            returned_content=self._config.delivery.returned_content,
         )
 
     def _sign_report(self, header: bytes, body: bytes, at: datetime) -> bytes:
@@ -286,6 +292,15 @@ class WorkerTree:
                 rewrite_foreign_from=config.senders.on_foreign_from == "rewrite",
                 signers=material.signers,
                 sign_or_refuse=config.dkim.unsigned == "refuse",
+            ),
+            allowances=Allowances(
+                quotas=quotas_of(config),
+                spool=self._spool,
+                notices=HoldNotices(
+                    self._spool.new_queue_id, self._report_rules(), self._sign_report
+                ),
+                events=self._events,
+                metrics=self.metrics,
             ),
             routed=frozenset(
                 name for name in config.route if not name.startswith((".", "*"))

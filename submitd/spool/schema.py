@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 _TABLES: Final = """
 CREATE TABLE message (
@@ -64,6 +64,27 @@ CREATE INDEX message_removed ON message (id) WHERE removed = 1;
 """
 """Version 1: a new database is made so and then migrated, as the others are."""
 
+_USAGE: Final = """
+CREATE TABLE usage (             -- what logins with limits have sent
+  login TEXT NOT NULL,           -- in lower case
+  span INTEGER NOT NULL,         -- seconds counted together; 0: was told of holding
+  until REAL NOT NULL,           -- seconds since 1970: then it counts no more
+  messages INTEGER NOT NULL DEFAULT 0,
+  recipients INTEGER NOT NULL DEFAULT 0,
+  new_recipients INTEGER NOT NULL DEFAULT 0,
+  held INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (login, span, until)
+);
+CREATE INDEX usage_until ON usage (until);
+CREATE TABLE correspondent (     -- whom they have written to
+  login TEXT NOT NULL,
+  mailbox BLOB NOT NULL,         -- a hash
+  seen INTEGER NOT NULL,         -- days since 1970
+  UNIQUE (login, mailbox)
+);
+CREATE INDEX correspondent_seen ON correspondent (seen);
+"""
+
 _MIGRATIONS: Final = {
     1: """
 CREATE TRIGGER message_deleted AFTER DELETE ON message BEGIN
@@ -74,6 +95,7 @@ END;
 """,
     # Deaths of ours between the final dot for this recipient and its record.
     2: "ALTER TABLE recipient ADD COLUMN interruptions INTEGER NOT NULL DEFAULT 0;",
+    3: _USAGE,
 }
 """For each older version, what makes it one newer."""
 

@@ -12,8 +12,10 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from submitd.spool import statements
-from submitd.spool.committer import Committer
+from submitd.mail.envelope import ForwardPath
+from submitd.mail.usage import Span, Usage
+from submitd.spool import quota, statements
+from submitd.spool.committer import Committer, Work
 from submitd.spool.reserve import Reserve
 from submitd.spool.rows import QueueIds, fresh_spooled, number_of
 from submitd.spool.sent import SentMarks
@@ -25,7 +27,9 @@ from submitd.spool.sqlite import (
     translated,
 )
 from submitd.spool.store import (
+    Charge,
     NewMessage,
+    Over,
     Report,
     Result,
     Spooled,
@@ -63,23 +67,51 @@ class SqliteIntake:
 
     async def accept(self, message: NewMessage, tail: bytes) -> Spooled:
         """As `Intake.accept`."""
+        await self._end(
+            lambda connection: self._insert(connection, message, tail),
+            len(message.header) + len(tail),
+        )
+        return self._fresh(message, tail)
+
+    async def accept_within(
+        self, message: NewMessage, tail: bytes, charge: Charge
+    ) -> Spooled | Over:
+        """As `Intake.accept_within`."""
+
+        def enter(connection: sqlite3.Connection) -> Over | None:
+            over = quota.charge(connection, message, charge)
+            if over is None:
+                self._insert(connection, message, tail)
+            return over
+
+        notices = sum(len(one.message.header) + len(one.body) for one in charge.notices)
+        octets = len(message.header) + len(tail) + notices
+        over: Over | None = await self._end(enter, octets)
+        return self._fresh(message, tail) if over is None else over
+
+    def _insert(
+        self, connection: sqlite3.Connection, message: NewMessage, tail: bytes
+    ) -> None:
+        statements.insert_message(
+            connection, message, tail, self._chunks, self._octets, self._owner
+        )
+
+    def _fresh(self, message: NewMessage, tail: bytes) -> Spooled:
+        whole = None if self._chunks else (tail,)
+        return fresh_spooled(message, self._octets + len(tail), whole)
+
+    async def _end(self, work: Work, octets: int) -> Any:  # noqa: ANN401
+        """Commit what the chunks belong to, or abandon them."""
         if self._abandoned:
             raise SpoolUnavailable("the upload was abandoned")
         try:
-            await self._committer.submit(
-                lambda connection: statements.insert_message(
-                    connection, message, tail, self._chunks, self._octets, self._owner
-                ),
-                octets=len(message.header) + len(tail),
-            )
+            return await self._committer.submit(work, octets=octets)
         except statements.Incomplete as problem:
             await self.abandon()
             raise SpoolUnavailable(str(problem)) from problem
         except SpoolUnavailable:
             await self.abandon()
             raise
-        whole = None if self._chunks else (tail,)
-        return fresh_spooled(message, self._octets + len(tail), whole)
 
     async def abandon(self) -> None:
         """As `Intake.abandon`."""
@@ -142,6 +174,20 @@ class SqliteSpool:
     def open_intake(self) -> SqliteIntake:
         """As `Spool.open_intake`."""
         return SqliteIntake(self._committer, self._ids.next(), self._owner)
+
+    async def usage(
+        self,
+        login: str,
+        spans: Iterable[Span],
+        paths: Sequence[ForwardPath],
+        now: datetime,
+    ) -> Usage:
+        """As `Spool.usage`."""
+        return await self._read(
+            lambda connection: quota.read_usage(
+                connection, login, spans, paths, now.timestamp()
+            )
+        )
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[Spooled]:
         """As `Spool.claim_due`."""

@@ -727,6 +727,7 @@ def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
 
 
 _STEPS_BACK: Final = {
+    3: "DROP TABLE usage; DROP TABLE correspondent",
     2: "ALTER TABLE recipient DROP COLUMN interruptions",
     1: "DROP TRIGGER message_deleted",
 }
@@ -742,7 +743,7 @@ async def test_an_older_spool_is_brought_up_to_date(
         queue_id = (await s.accept()).queue_id
     with sqlite3.connect(s.folder / DATABASE) as older:
         for step in range(schema.VERSION - 1, version - 1, -1):
-            older.execute(_STEPS_BACK[step])
+            older.executescript(_STEPS_BACK[step])
         older.execute(f"PRAGMA user_version = {version}")
     async with Spooling(tmp_path) as s:
         s.opened.release_owner("owner-1")
