@@ -179,9 +179,11 @@ class LocalLoginCounts:
             return Place(0, self._delay(most), is_braked=True)
         most = 0
         for key, failures in found:
-            limit = self.limits.of(key)
+            if (limit := self.limits.of(key)) is None:
+                most = max(most, len(failures.marks))
+                continue
             taken = self._taken(key, failures, mark)
-            if limit is not None and taken >= limit and mark not in failures.marks:
+            if taken >= limit and mark not in failures.marks:
                 return Place(0, is_busy=True)
             most = max(most, taken)
         self._last += 1
