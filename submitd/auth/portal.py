@@ -139,31 +139,41 @@ class LoginPortal:
         proved = f"{counted_as(client)} {mark}"
         if (known := self._cached(proved)) is not None:
             return self._acting_as(known, authcid, authzid)
-        submitter = await self._braked(
-            Attempt(client, as_account(stripped(authcid, self._domains)), mark),
+        submitter = await self._attempt(
+            self._account(authcid),
+            mark,
+            client,
             lambda: self._ask_unless_refused(mark, authcid, password),
         )
         self._store(proved, submitter, self._keep)
         return self._acting_as(submitter, authcid, authzid)
 
-    async def _braked(
-        self, attempt: Attempt, proof: Callable[[], Awaitable[Submitter]]
-    ) -> Submitter:
-        """The way of every proof: it has a place, or nobody is asked.
+    def _account(self, authcid: str) -> str:
+        """What failures are counted for."""
+        return as_account(stripped(authcid, self._domains))
 
-        Raises as `login`.
+    async def _attempt(
+        self,
+        account: str,
+        mark: str,
+        client: str,
+        ask: Callable[[], Awaitable[Submitter]],
+    ) -> Submitter:
+        """Brake, proof, lock and realm: it has a place, or nobody is asked.
+
+        Raises: as `login`.
         """
         began = self._clock.seconds()
+        attempt = Attempt(client, account, mark)
         place = await self._place(attempt)
         outcome = Outcome.CANNOT_TELL
         try:
-            submitter = await proof()
+            submitter = await ask()
             outcome = Outcome.RIGHT
             return submitter
         except UnauthorizedLogin as refusal:
             outcome = Outcome.WRONG
             if isinstance(refusal, AccountLocked):
-                account = attempt.account
                 self._events.emit(ACCOUNT_LOCKED, login=account, reason=str(refusal))
             raise
         finally:
