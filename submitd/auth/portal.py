@@ -1,7 +1,7 @@
 """The way in: throttle, cache, portal, and the submitter at the end."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -19,7 +19,14 @@ from submitd.auth.checkers import StackedChecker
 from submitd.auth.directory import People, stripped
 from submitd.auth.errors import AccountLocked, DirectoryUnavailable, TooManyFailures
 from submitd.auth.submitter import ISubmitter, Permission, Submitter
-from submitd.auth.throttle import LoginCounts, fingerprint
+from submitd.auth.throttle import (
+    Attempt,
+    LoginCounts,
+    Outcome,
+    Place,
+    as_account,
+    fingerprint,
+)
 from submitd.mail.network import counted_as
 from submitd.observe.events import ACCOUNT_LOCKED, Events
 
@@ -29,6 +36,9 @@ _LONGEST: Final = 320
 
 _STEP: Final = 0.5
 """Seconds: every refusal comes at a multiple of this."""
+
+_PATIENCE: Final = (0.5, 1.0, 2.0)
+"""Seconds to wait for a place while as many log-ins as are borne are checked."""
 
 
 @implementer(IRealm)
@@ -123,31 +133,70 @@ class LoginPortal:
             TooManyFailures: put off; nobody was asked (454).
             DirectoryUnavailable: cannot tell (454).
         """
-        began = self._clock.seconds()
-        account = stripped(authcid, self._domains).casefold()[:_LONGEST]
         mark = fingerprint(self._secret, authcid, password)
         # Remembered for the client that proved it: to others, who may be guessing,
         # it would tell a right password whatever their standing.
         proved = f"{counted_as(client)} {mark}"
         if (known := self._cached(proved)) is not None:
             return self._acting_as(known, authcid, authzid)
-        delay, refused = await _settled(self._counts.standing(client, account))
-        if refused:
-            await self._pause(delay)
-            raise TooManyFailures(account)
+        submitter = await self._attempt(
+            self._account(authcid),
+            mark,
+            client,
+            lambda: self._ask_unless_refused(mark, authcid, password),
+        )
+        self._store(proved, submitter, self._keep)
+        return self._acting_as(submitter, authcid, authzid)
+
+    def _account(self, authcid: str) -> str:
+        """What failures are counted for."""
+        return as_account(stripped(authcid, self._domains))
+
+    async def _attempt(
+        self,
+        account: str,
+        mark: str,
+        client: str,
+        ask: Callable[[], Awaitable[Submitter]],
+    ) -> Submitter:
+        """Brake, proof, lock and realm: it has a place, or nobody is asked.
+
+        Raises: as `login`.
+        """
+        began = self._clock.seconds()
+        attempt = Attempt(client, account, mark)
+        place = await self._place(attempt)
+        outcome = Outcome.CANNOT_TELL
         try:
-            submitter = await self._ask_unless_refused(mark, authcid, password)
+            submitter = await ask()
+            outcome = Outcome.RIGHT
+            return submitter
         except UnauthorizedLogin as refusal:
+            outcome = Outcome.WRONG
             if isinstance(refusal, AccountLocked):
                 self._events.emit(ACCOUNT_LOCKED, login=account, reason=str(refusal))
-            delay, _ = await _settled(self._counts.failed(client, account, mark))
-            # How long a directory takes to say no tells whether it knows the name.
-            taken = self._clock.seconds() - began
-            await self._pause(_STEP - taken % _STEP + delay)
             raise
-        self._store(proved, submitter, self._keep)
-        self._counts.succeeded(client, account)
-        return self._acting_as(submitter, authcid, authzid)
+        finally:
+            self._counts.ended(attempt, place, outcome)
+            if outcome is Outcome.WRONG:
+                # How long a directory takes to say no tells whether it knows the
+                # name.
+                taken = self._clock.seconds() - began
+                await self._pause(_STEP - taken % _STEP + place.delay)
+
+    async def _place(self, attempt: Attempt) -> Place:
+        """A place among the attempts that are borne. Raises TooManyFailures."""
+        for patience in (*_PATIENCE, None):
+            asked = self._counts.begin(attempt)
+            place = asked if isinstance(asked, Place) else await asked
+            if place.is_braked:
+                await self._pause(place.delay)
+                break
+            if not place.is_busy:
+                return place
+            if patience is not None:
+                await self._pause(patience)
+        raise TooManyFailures(attempt.account)
 
     async def _ask_unless_refused(
         self, mark: str, authcid: str, password: str
@@ -242,9 +291,3 @@ class LoginPortal:
             waiting: Deferred[None] = Deferred()
             self._clock.callLater(seconds, waiting.callback, None)
             await waiting
-
-
-async def _settled(
-    answer: tuple[float, bool] | Awaitable[tuple[float, bool]],
-) -> tuple[float, bool]:
-    return answer if isinstance(answer, tuple) else await answer

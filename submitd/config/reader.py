@@ -16,6 +16,7 @@ from submitd.config.sections import (
     RuleSection,
     ServerSection,
 )
+from submitd.mail.address import BadAddress, parse_mailbox
 
 Tables: TypeAlias = dict[str, Any]
 
@@ -234,6 +235,7 @@ def _contradictions(config: Config, reading: _Reading) -> Iterator[ConfigProblem
             f"{config.retry.longest.total_seconds():g}s",
             "must not be shorter than `first`",
         )
+    yield from _quota_problems(config, reading)
     for name, route in config.route.items():
         if bool(route.user) != bool(route.password_file):
             yield reading.problem(
@@ -368,6 +370,27 @@ def _filter_problems(
     except ValueError:
         right = "must be an LDAP filter such as (uid={login}), brackets included"
         yield reading.problem(where, written, right)
+
+
+def _quota_problems(config: Config, reading: _Reading) -> Iterator[ConfigProblem]:
+    named: dict[str, str] = {}
+    for name, rule in config.quota.rule.items():
+        where = ("quota", "rule", name, "logins")
+        if not rule.logins:
+            yield reading.problem(where, None, "must name at least one login")
+        for login in rule.logins:
+            other = named.setdefault(login.casefold(), name)
+            if other != name:
+                right = f"{login} has limits by [quota.rule.{other}]"
+                yield reading.problem(where, list(rule.logins), right)
+    postmaster = config.server.postmaster
+    limits = (config.quota, *config.quota.rule.values())
+    if postmaster and any(one.on_excess == "hold" for one in limits):
+        try:
+            parse_mailbox(postmaster)
+        except BadAddress:
+            right = 'must be a mail address: on_excess = "hold" writes to it'
+            yield reading.problem(("server", "postmaster"), postmaster, right)
 
 
 def _rule_problems(

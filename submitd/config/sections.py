@@ -380,8 +380,13 @@ class LogInSection:
     )
     failures_per_address: int | None = setting(
         or_off(whole(1)),
-        "Failures within `window` after which an address is put off.",
+        "Failures within `window` after which an address (IPv6: a /64) is put off.",
         default=50,
+    )
+    failures_per_network: int | None = setting(
+        or_off(whole(1)),
+        "… and after which the /24 (IPv6: /48) around it is.",
+        default=200,
     )
     failures_per_account: int | None = setting(
         or_off(whole(1)),
@@ -393,6 +398,19 @@ class LogInSection:
         span(), "Wait before the answer to a second failure; doubles.", default="1s"
     )
     longest_delay: timedelta = setting(span(), "The longest such wait.", default="10s")
+    refusal: timedelta = setting(
+        span(1),
+        "How long who failed too often is put off; each further time twice as long.",
+        default="5m",
+    )
+    longest_refusal: timedelta = setting(
+        span(1), "The longest such time.", default="4h"
+    )
+    known_networks: timedelta | None = setting(
+        or_off(span(1)),
+        "How long a network from which an account has logged in keeps its way in.",
+        default="30d",
+    )
     time_out: timedelta = setting(span(1), "Time for one log-in in all.", default="20s")
 
 
@@ -761,6 +779,65 @@ class RetrySection:
 
 
 @frozen(kw_only=True)
+class QuotaLimits:
+    """What one submitter may send. 0 or "off": no limit."""
+
+    burst: int | None = setting(
+        or_off(whole(1)), "Messages in a minute.", default="off", example=20
+    )
+    messages_per_hour: int | None = setting(
+        or_off(whole(1)), "Messages in an hour.", default="off", example=100
+    )
+    messages_per_day: int | None = setting(
+        or_off(whole(1)), "… and in a day.", default="off", example=500
+    )
+    recipients_per_hour: int | None = setting(
+        or_off(whole(1)), "Recipients in an hour.", default="off", example=300
+    )
+    recipients_per_day: int | None = setting(
+        or_off(whole(1)), "… and in a day.", default="off", example=1000
+    )
+    new_recipients_per_day: int | None = setting(
+        or_off(whole(1)),
+        "Recipients in a day that the login has not written to in the last 90 days.",
+        default="off",
+        example=200,
+    )
+    on_excess: str = setting(
+        choice("refuse", "hold"),
+        'What is over a limit: "refuse" for now (451), or accept and "hold" it until '
+        "`submitctl queue release`.",
+        default="refuse",
+    )
+    held_per_day: int | None = setting(
+        or_off(whole(1)),
+        'With "hold": messages in a day; more are refused.',
+        default=1000,
+    )
+
+
+@frozen(kw_only=True)
+class QuotaRuleSection(QuotaLimits):
+    """Limits for some logins, in the place of all those of [quota]."""
+
+    logins: tuple[str, ...] = setting(
+        listed(filled_text),
+        "Whom it is for. What it does not limit has no limit.",
+        default=(),
+        example=["newsletter", "satellite"],
+    )
+
+
+@frozen(kw_only=True)
+class QuotaSection(QuotaLimits):
+    """How much each submitter may send. 0 or "off": no limit."""
+
+    rule: Mapping[str, QuotaRuleSection] = field(
+        factory=dict, metadata={"tables": QuotaRuleSection, "name": "NAME"}
+    )
+
+
+@frozen(kw_only=True)
 class Config:
     """Everything that is configured."""
 
@@ -787,3 +864,4 @@ class Config:
         factory=dict, metadata={"tables": RouteSection, "name": '"example.net"'}
     )
     retry: RetrySection = Factory(RetrySection)
+    quota: QuotaSection = Factory(QuotaSection)

@@ -14,13 +14,14 @@ from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 
-from submitd.auth.throttle import LocalLoginCounts, LoginCounts
+from submitd.auth.throttle import LoginCounts
 from submitd.config.sections import Config, ExtensionsSection, ListenerSection
 from submitd.delivery.backoff import RetrySchedule
 from submitd.delivery.connection import TimeOuts
 from submitd.delivery.courier import Courier, CourierRules
 from submitd.delivery.hosts import AddressRules
 from submitd.delivery.lanes import DeliveryLimits
+from submitd.delivery.notices import HoldNotices
 from submitd.delivery.rendition import Renditions
 from submitd.delivery.reporter import Reporter, ReportRules
 from submitd.delivery.route import Route, Routes, TlsPolicy
@@ -31,14 +32,15 @@ from submitd.dns.message import RecordType
 from submitd.dns.resolver import make_resolver
 from submitd.mail.message import HeaderSection
 from submitd.mail.network import counted_as
-from submitd.observe.events import SUPERVISOR_SILENT, Events
+from submitd.observe.events import Events
 from submitd.observe.metrics import Metrics, Snapshot, Summed
 from submitd.policy.content import read_authors
 from submitd.process.login import build_login
 from submitd.process.material import Material
-from submitd.process.pipe import NoAnswer, Pipe
+from submitd.process.quota import quotas_of
 from submitd.sasl.login import Login as LoginMechanism
 from submitd.sasl.plain import Plain
+from submitd.server.allowance import Allowances
 from submitd.server.desk import Desk, DeskServices
 from submitd.server.intake import ContentRules
 from submitd.server.submission import SubmissionFactory, TimeLimits
@@ -51,8 +53,6 @@ from submitd.spool.spool import SqliteSpool
 from submitd.spool.store import Spooled
 from submitd.tls.server import CertificateWatch, ServerTls
 
-_PATIENCE = 1.0
-
 
 class TakesSlots(Protocol):
     """Shared counts: `process.counts`."""
@@ -60,52 +60,6 @@ class TakesSlots(Protocol):
     async def take(self, keys: list[tuple[str, int | None]]) -> bool: ...
 
     def give(self, keys: list[str]) -> None: ...
-
-
-class SharedLogins:
-    """A worker's view of the supervisor's log-in failures."""
-
-    def __init__(self, pipe: Pipe, local: LocalLoginCounts, events: Events) -> None:
-        """``local``: what counts while the supervisor is silent."""
-        self._pipe = pipe
-        self._local = local
-        self._events = events
-
-    async def standing(self, address: str, account: str) -> tuple[float, bool]:
-        """As `LoginCounts.standing`."""
-        return await self._ask(
-            "login-standing",
-            lambda: self._local.standing(address, account),
-            address=address,
-            account=account,
-        )
-
-    async def failed(
-        self, address: str, account: str, fingerprint: str
-    ) -> tuple[float, bool]:
-        """As `LoginCounts.failed`."""
-        return await self._ask(
-            "login-failed",
-            lambda: self._local.failed(address, account, fingerprint),
-            address=address,
-            account=account,
-            fingerprint=fingerprint,
-        )
-
-    def succeeded(self, address: str, account: str) -> None:
-        """As `LoginCounts.succeeded`."""
-        self._pipe.tell("login-succeeded", address=address, account=account)
-        self._local.succeeded(address, account)
-
-    async def _ask(
-        self, name: str, alone: Callable[[], tuple[float, bool]], **facts: str
-    ) -> tuple[float, bool]:
-        try:
-            delay, refused = await self._pipe.ask(name, _PATIENCE, **facts)
-        except NoAnswer as problem:
-            self._events.emit(SUPERVISOR_SILENT, reason=str(problem))
-            return alone()
-        return float(delay), bool(refused)
 
 
 class SharedConnections:
@@ -270,12 +224,7 @@ class WorkerTree:
         )
         reporter = Reporter(
             self._spool,
-            ReportRules(
-                hostname=material.hostname,
-                postmaster=config.server.postmaster
-                or f"postmaster@{material.hostname}",
-                returned_content=delivery.returned_content,
-            ),
+            self._report_rules(),
             self._sign_report,
             events,
             self.metrics,
@@ -303,6 +252,14 @@ class WorkerTree:
             events,
             self.metrics,
             chance=chance,
+        )
+
+    def _report_rules(self) -> ReportRules:
+        hostname = self._material.hostname
+        return ReportRules(
+            hostname=hostname,
+            postmaster=self._config.server.postmaster or f"postmaster@{hostname}",
+            returned_content=self._config.delivery.returned_content,
         )
 
     def _signer_of(self, spooled: Spooled, section: HeaderSection) -> Signer | None:
@@ -356,6 +313,15 @@ class WorkerTree:
                 rewrite_foreign_from=config.senders.on_foreign_from == "rewrite",
                 signers=material.signers,
                 sign_or_refuse=config.dkim.unsigned == "refuse",
+            ),
+            allowances=Allowances(
+                quotas=quotas_of(config),
+                spool=self._spool,
+                notices=HoldNotices(
+                    self._spool.new_queue_id, self._report_rules(), self._sign_report
+                ),
+                events=self._events,
+                metrics=self.metrics,
             ),
             routed=frozenset(
                 name for name in config.route if not name.startswith((".", "*"))

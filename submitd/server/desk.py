@@ -30,6 +30,7 @@ from submitd.observe.events import (
 from submitd.observe.metrics import Metrics
 from submitd.policy.recipient import check_recipient
 from submitd.policy.sender import SENDER_OK, check_sender
+from submitd.server.allowance import Allowance, Allowances
 from submitd.server.intake import ContentIntake, ContentRules
 from submitd.smtp.event import (
     ContentArrived,
@@ -84,6 +85,7 @@ class DeskServices:
     spool: Spool
     delivery: TakesMessages
     content: ContentRules
+    allowances: Allowances
     routed: frozenset[str]
     """Domains with a route of their own, which may be short names."""
 
@@ -242,10 +244,38 @@ class Desk:
 
     # Keep it.
 
-    def _open_content(self, offered: ContentOffered) -> Reply:
-        services, who = self._services, self._who
+    def _open_content(self, offered: ContentOffered) -> Reply | Awaitable[Reply]:
+        who = self._who
         assert who is not None, "MAIL was accepted"  # noqa: S101
-        session = self._session
+        allowance = self._services.allowances.of(who, self._id)
+        if allowance is None:
+            return self._begin_content(who, offered, None)
+        return self._open_within(allowance, who, offered)
+
+    async def _open_within(
+        self, allowance: Allowance, who: Submitter, offered: ContentOffered
+    ) -> Reply:
+        services = self._services
+        try:
+            refusal = await allowance.refusal(offered.forward_paths)
+        except SpoolUnavailable as problem:
+            services.metrics.messages.labels("unavailable").inc()
+            services.events.emit(
+                SPOOL_UNAVAILABLE,
+                session=self._id,
+                login=who.login,
+                reason=str(problem),
+            )
+            return CANNOT_STORE
+        if refusal is not None:
+            services.metrics.messages.labels("refused").inc()
+            return refusal
+        return self._begin_content(who, offered, allowance)
+
+    def _begin_content(
+        self, who: Submitter, offered: ContentOffered, allowance: Allowance | None
+    ) -> Reply:
+        services, session = self._services, self._session
         show = services.show_client
         self._content = ContentIntake(
             services.content,
@@ -265,6 +295,7 @@ class Desk:
                 priority=offered.sender.priority,
             ),
             events=services.events,
+            allowance=allowance,
         )
         return GO_AHEAD
 

@@ -17,6 +17,7 @@ from submitd.mail.trace import Origin, count_received, received_field
 from submitd.observe.events import FROM_REWRITTEN, Events
 from submitd.policy.content import Authors, check_content, read_authors
 from submitd.policy.repair import repair, rewrite_from
+from submitd.server.allowance import Allowance
 from submitd.smtp.event import SenderOffered
 from submitd.smtp.reply import Reply
 from submitd.spool.store import CHUNK, Intake, Needs, NewMessage, Spooled
@@ -67,8 +68,10 @@ class ContentIntake:
         forward_paths: tuple[ForwardPath, ...],
         origin: Origin,
         events: Events,
+        allowance: Allowance | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """``allowance``: what its submitter may send; None: there is no limit."""
         self._rules = rules
         self._intake = intake
         self._who = who
@@ -78,6 +81,7 @@ class ContentIntake:
         self._forward_paths = forward_paths
         self._origin = origin
         self._events = events
+        self._allowance = allowance
         self._now = now
         self._head: bytearray | None = bytearray()  # None: it is complete
         self._section = HeaderSection(())
@@ -222,17 +226,21 @@ class ContentIntake:
             await self._intake.abandon()
             return self.refusal
         accepted_at = self._now()
-        return await self._intake.accept(
-            NewMessage(
-                queue_id=self.queue_id,
-                envelope=self._envelope(accepted_at),
-                header=self._finished_header(accepted_at),
-                needs=self._needs(),
-                submitter=self._who.login,
-                session=self._session,
-            ),
-            b"".join(self._waiting),
+        message = NewMessage(
+            queue_id=self.queue_id,
+            envelope=self._envelope(accepted_at),
+            header=self._finished_header(accepted_at),
+            needs=self._needs(),
+            submitter=self._who.login,
+            session=self._session,
         )
+        tail = b"".join(self._waiting)
+        if self._allowance is None:
+            return await self._intake.accept(message, tail)
+        kept = await self._allowance.accept(self._intake, message, tail)
+        if isinstance(kept, Reply):
+            await self._intake.abandon()
+        return kept
 
     async def abandon(self) -> None:
         """The content will not be finished."""

@@ -91,6 +91,26 @@ CREATE INDEX recipient_due ON recipient (priority, due_at)
   WHERE state = 'queued' AND lease IS NULL AND held = 0;
 """
 """What the parameters of MAIL brought along."""
+_USAGE: Final = """
+CREATE TABLE usage (             -- what logins with limits have sent
+  login TEXT NOT NULL,           -- in lower case
+  span INTEGER NOT NULL,         -- seconds counted together; 0: was told of holding
+  until REAL NOT NULL,           -- seconds since 1970: then it counts no more
+  messages INTEGER NOT NULL DEFAULT 0,
+  recipients INTEGER NOT NULL DEFAULT 0,
+  new_recipients INTEGER NOT NULL DEFAULT 0,
+  held INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (login, span, until)
+);
+CREATE INDEX usage_until ON usage (until);
+CREATE TABLE correspondent (     -- whom they have written to
+  login TEXT NOT NULL,
+  mailbox BLOB NOT NULL,         -- a hash
+  seen INTEGER NOT NULL,         -- days since 1970
+  UNIQUE (login, mailbox)
+);
+CREATE INDEX correspondent_seen ON correspondent (seen);
+"""
 
 _MIGRATIONS: Final = {
     1: """
@@ -102,7 +122,7 @@ END;
 """,
     # Deaths of ours between the final dot for this recipient and its record.
     2: "ALTER TABLE recipient ADD COLUMN interruptions INTEGER NOT NULL DEFAULT 0;",
-    3: _RENDITIONS + _ENVELOPE_4,
+    3: _RENDITIONS + _ENVELOPE_4 + _USAGE,
 }
 """For each older version, what makes it one newer."""
 

@@ -12,7 +12,9 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from submitd.spool import statements
+from submitd.mail.envelope import ForwardPath
+from submitd.mail.usage import Span, Usage
+from submitd.spool import quota, statements
 from submitd.spool.committer import Committer, Work
 from submitd.spool.reserve import Reserve
 from submitd.spool.rows import QueueIds, fresh_spooled, number_of
@@ -25,7 +27,9 @@ from submitd.spool.sqlite import (
     translated,
 )
 from submitd.spool.store import (
+    Charge,
     NewMessage,
+    Over,
     Rendition,
     Report,
     Result,
@@ -96,11 +100,35 @@ class SqliteIntake(_Upload):
     async def accept(self, message: NewMessage, tail: bytes) -> Spooled:
         """As `Intake.accept`."""
         await self._end(
-            lambda connection: statements.insert_message(
-                connection, message, tail, self._chunks, self._octets, self._owner
-            ),
+            lambda connection: self._insert(connection, message, tail),
             len(message.header) + len(tail),
         )
+        return self._fresh(message, tail)
+
+    async def accept_within(
+        self, message: NewMessage, tail: bytes, charge: Charge
+    ) -> Spooled | Over:
+        """As `Intake.accept_within`."""
+
+        def enter(connection: sqlite3.Connection) -> Over | None:
+            over = quota.charge(connection, message, charge)
+            if over is None:
+                self._insert(connection, message, tail)
+            return over
+
+        notices = sum(len(one.message.header) + len(one.body) for one in charge.notices)
+        octets = len(message.header) + len(tail) + notices
+        over: Over | None = await self._end(enter, octets)
+        return self._fresh(message, tail) if over is None else over
+
+    def _insert(
+        self, connection: sqlite3.Connection, message: NewMessage, tail: bytes
+    ) -> None:
+        statements.insert_message(
+            connection, message, tail, self._chunks, self._octets, self._owner
+        )
+
+    def _fresh(self, message: NewMessage, tail: bytes) -> Spooled:
         whole = None if self._chunks else (tail,)
         return fresh_spooled(message, self._octets + len(tail), whole)
 
@@ -188,6 +216,20 @@ class SqliteSpool:
         """As `Spool.open_rendition`."""
         return SqliteRendition(
             self._committer, self._ids.next(), self._owner, (queue_id, form)
+        )
+
+    async def usage(
+        self,
+        login: str,
+        spans: Iterable[Span],
+        paths: Sequence[ForwardPath],
+        now: datetime,
+    ) -> Usage:
+        """As `Spool.usage`."""
+        return await self._read(
+            lambda connection: quota.read_usage(
+                connection, login, spans, paths, now.timestamp()
+            )
         )
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[Spooled]:

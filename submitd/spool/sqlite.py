@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from submitd.mail.address import parse_mailbox
+from submitd.mail.usage import Span, Usage
 from submitd.spool import schema
 from submitd.spool.files import FileLock
+from submitd.spool.quota import read_usage
 from submitd.spool.rows import (
     RECIPIENT_COLUMNS,
     number_of,
@@ -307,6 +309,13 @@ class SqliteStore:
         """As `Store.standing`."""
         with translated():
             return read_standing(self._connection)
+
+    def usage(self, login: str, now: datetime) -> Usage:
+        """As `Store.usage`."""
+        with translated():
+            return read_usage(
+                self._connection, login.casefold(), Span, (), now.timestamp()
+            )
 
 
 def read_header(connection: sqlite3.Connection, queue_id: str) -> bytes:

@@ -73,9 +73,9 @@ def insert_message(
     tail: bytes,
     chunks: int,
     chunk_octets: int,
-    owner: str,
+    owner: str | None,
 ) -> None:
-    """The accepting statement.
+    """The accepting statement. ``owner``: who leases it; None: nobody as yet.
 
     Raises:
         Incomplete: not all chunks are there, in full.

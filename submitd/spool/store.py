@@ -5,7 +5,7 @@ one database behind it, synchronous: group commit (`committer`), recovery and
 ``submitctl queue``, which must work while the server is stopped, stand on it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
@@ -15,6 +15,8 @@ from attrs import field, frozen
 from submitd.mail.address import Mailbox
 from submitd.mail.envelope import Envelope, ForwardPath
 from submitd.mail.status import EnhancedCode
+from submitd.mail.usage import Span, Usage
+from submitd.smtp.reply import Reply
 
 CHUNK: int = 256 * 1024
 """Octets of body in one chunk, at most."""
@@ -167,6 +169,37 @@ class Report:
 
 
 @frozen(kw_only=True)
+class Charge:
+    """What a message is counted by, and who says whether that is too much."""
+
+    login: str
+    """In one spelling."""
+
+    spans: frozenset[Span]
+    """Over which is counted; one at least."""
+
+    remembers: bool
+    """First-time recipients are told from others."""
+
+    judge: Callable[[Usage], Reply | None]
+    """Asked within the transaction: no two messages are judged by one count."""
+
+    reason: str = ""
+    """Why the message is held, for its story."""
+
+    notices: tuple[Report, ...] = ()
+    """Messages of ours that tell of it, unless that was done not long ago."""
+
+
+@frozen
+class Over:
+    """What `Charge.judge` said against a message: nothing was written."""
+
+    reply: Reply
+    usage: Usage
+
+
+@frozen(kw_only=True)
 class QueueEntry:
     """A message as ``submitctl queue`` shows it."""
 
@@ -242,6 +275,14 @@ class Intake(Protocol):
             SpoolUnavailable: the message does not exist, now or ever.
         """
 
+    async def accept_within(
+        self, message: NewMessage, tail: bytes, charge: Charge
+    ) -> Spooled | Over:
+        """As `accept`, and counted in the same transaction.
+
+        After an `Over` the upload is still open.
+        """
+
     async def abandon(self) -> None:
         """Forget what was written. Never raises; a start sweeps what stays."""
 
@@ -272,6 +313,19 @@ class Spool(Protocol):
 
     def open_intake(self) -> Intake:
         """A new upload, with a queue id never used before. Touches no disk."""
+
+    async def usage(
+        self,
+        login: str,
+        spans: Iterable[Span],
+        paths: Sequence[ForwardPath],
+        now: datetime,
+    ) -> Usage:
+        """What a login has sent; ``paths``: whose newness is to be told.
+
+        Raises:
+            SpoolUnavailable: cannot tell.
+        """
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[Spooled]:
         """Lease at most ``limit`` messages with due recipients to this process.
@@ -362,3 +416,6 @@ class Store(Protocol):
         """Delete messages without a report. Leased ones go when their attempt ends."""
 
     def standing(self) -> Standing: ...
+
+    def usage(self, login: str, now: datetime) -> Usage:
+        """What a login has sent, as far as it was counted."""

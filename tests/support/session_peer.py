@@ -34,6 +34,13 @@ def reply(code: int, subject: int, detail: int, text: str) -> Reply:
 LOGGED_IN: Final = reply(235, 7, 0, "Logged in")
 LOG_IN_REFUSED: Final = reply(535, 7, 8, "User name or password not accepted")
 CANNOT_TELL: Final = reply(454, 7, 0, "Cannot check passwords now")
+BRAKED: Final = reply(454, 7, 0, "Too many failed log-ins, try again later")
+OVER_LIMIT: Final = reply(
+    451,
+    7,
+    1,
+    "The limit is 2 messages an hour (2 used); possible again in 12 min",
+)
 SENDER_OK: Final = reply(250, 1, 0, "Sender accepted")
 RECIPIENT_OK: Final = reply(250, 1, 5, "Recipient accepted")
 SEND_IT: Final = Reply(354, None, "Send it")
@@ -45,8 +52,9 @@ class StandInDesk:
 
     alice's password is ``secret``; what is named ``…@refused.example`` is
     refused, ``…@full.example`` not now, ``…@closing.example`` with 421. A
-    recipient at ``nodata.example`` makes the content unwelcome, and content
-    that holds the word ``refuseme`` is refused in the end.
+    recipient at ``nodata.example`` makes the content unwelcome, one at
+    ``overlimit.example`` passes a limit, and content that holds the words
+    ``refuseme`` or ``overlimit`` is refused in the end.
     """
 
     def __init__(self) -> None:
@@ -67,8 +75,11 @@ class StandInDesk:
                 return _by_domain(forward_path.mailbox.domain, RECIPIENT_OK)
             case ContentOffered(forward_paths=forward_paths):
                 assert self.is_open
-                if any(one.mailbox.domain == "nodata.example" for one in forward_paths):
+                domains = {one.mailbox.domain for one in forward_paths}
+                if "nodata.example" in domains:
                     return reply(451, 3, 0, "No content now")
+                if "overlimit.example" in domains:
+                    return OVER_LIMIT
                 return SEND_IT
             case ContentArrived(octets):
                 assert self.is_open
@@ -93,6 +104,8 @@ class StandInDesk:
         assert self.is_open
         if b"refuseme" in self._content:
             return reply(550, 7, 1, "Not this content")
+        if b"overlimit" in self._content:
+            return OVER_LIMIT
         self.is_open = False
         self.accepted.append(self._content)
         return QUEUED
@@ -100,6 +113,8 @@ class StandInDesk:
     def _log_in(self, offered: PasswordOffered) -> Reply:
         if offered.authcid == "nobody-knows":
             return CANNOT_TELL
+        if offered.authcid == "guessed-at":
+            return BRAKED
         proved = (offered.authcid, offered.password) == ("alice", "secret")
         return LOGGED_IN if proved else LOG_IN_REFUSED
 

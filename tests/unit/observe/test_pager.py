@@ -26,6 +26,7 @@ ALARMING: Final = sorted(
 OF_THE_SUPERVISOR: Final = {
     "up",
     "submitd_certificate_ends_timestamp_seconds",
+    "submitd_logins_braked",
     "submitd_worker_deaths_total",
     "submitd_queue_messages",
     "submitd_queue_oldest_seconds",

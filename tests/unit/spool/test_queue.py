@@ -732,7 +732,8 @@ _STEPS_BACK: Final = {
     "CREATE INDEX recipient_due ON recipient (due_at) "
     "WHERE state = 'queued' AND lease IS NULL AND held = 0; "
     "DROP TRIGGER message_renditions_deleted; DROP TRIGGER rendition_deleted; "
-    "DROP TABLE rendition; ALTER TABLE message DROP COLUMN binary",
+    "DROP TABLE rendition; ALTER TABLE message DROP COLUMN binary; "
+    "DROP TABLE usage; DROP TABLE correspondent",
     2: "ALTER TABLE recipient DROP COLUMN interruptions",
     1: "DROP TRIGGER message_deleted",
 }
