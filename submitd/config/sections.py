@@ -294,6 +294,13 @@ class ListenerSection:
         default="",
         example="satellite",
     )
+    proxy: tuple[IPv4Network | IPv6Network, ...] = setting(
+        listed(network),
+        "Balancers that begin each connection with a PROXY header (version 1 or 2), "
+        "which says whose it is. Nobody else may connect to this listener then.",
+        default=(),
+        example=["192.0.2.0/24"],
+    )
 
 
 @frozen(kw_only=True)

@@ -38,6 +38,7 @@ from submitd.sasl.login import Login as LoginMechanism
 from submitd.sasl.plain import Plain
 from submitd.server.desk import Desk, DeskServices
 from submitd.server.intake import ContentRules, signer_for
+from submitd.server.limits import Strangers
 from submitd.server.submission import SubmissionFactory, TimeLimits
 from submitd.smtp.framing import LineEnds
 from submitd.smtp.server import ServerSession, SessionLimits, TlsManner
@@ -111,18 +112,32 @@ class SharedConnections:
         self._in_all = in_all
         self._per_address = per_address
 
-    async def opened(self, address: str) -> bool:
+    async def opened(self, address: str | None) -> bool:
         """As `ConnectionCounts.opened`."""
+        keys: list[tuple[str, int | None]] = [("connections", self._in_all)]
+        if address is not None:
+            keys.append((f"from {counted_as(address)}", self._per_address))
+        return await self._counts.take(keys)
+
+    async def named(self, address: str) -> bool:
+        """As `ConnectionCounts.named`."""
         return await self._counts.take(
-            [
-                ("connections", self._in_all),
-                (f"from {counted_as(address)}", self._per_address),
-            ]
+            [(f"from {counted_as(address)}", self._per_address)]
         )
 
-    def closed(self, address: str) -> None:
+    async def is_full(self) -> bool:
+        """As `ConnectionCounts.is_full`."""
+        if await self._counts.take([("connections", self._in_all)]):
+            self._counts.give(["connections"])
+            return False
+        return True
+
+    def closed(self, address: str | None) -> None:
         """As `ConnectionCounts.closed`."""
-        self._counts.give(["connections", f"from {counted_as(address)}"])
+        keys = ["connections"]
+        if address is not None:
+            keys.append(f"from {counted_as(address)}")
+        self._counts.give(keys)
 
 
 class WorkerTree:
@@ -180,6 +195,7 @@ class WorkerTree:
             )
         )
         self._services = self._desk_services()
+        self._strangers = Strangers()
         self._factories: list[SubmissionFactory] = []
         self._ports: list[IListeningPort] = []
 
@@ -390,6 +406,7 @@ class WorkerTree:
             counts=SharedConnections(
                 self._counts, limits.connections, limits.connections_per_address
             ),
+            strangers=self._strangers,
             tls=self._tls,
             implicit_tls=manner is TlsManner.IMPLICIT,
             trusted=_trusts(listener.trusted)
@@ -404,6 +421,7 @@ class WorkerTree:
             ),
             events=self._events,
             metrics=self.metrics,
+            proxies=_trusts(listener.proxy) if listener.proxy else None,
         )
 
 

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from submitd.mail.trace import TlsFacts
 from submitd.observe.metrics import Metrics
+from submitd.server.limits import Strangers
 from submitd.server.submission import SubmissionFactory, TimeLimits
 from submitd.smtp.server import ServerSession
 from submitd.tls.server import ServerTls
@@ -31,10 +32,16 @@ class _Desk(StandInDesk):
 
 
 class _Everybody:
-    def opened(self, client: str) -> bool:  # noqa: ARG002
+    def opened(self, address: str | None) -> bool:  # noqa: ARG002
         return True
 
-    def closed(self, client: str) -> None:
+    def named(self, address: str) -> bool:  # noqa: ARG002
+        return True
+
+    def is_full(self) -> bool:
+        return False
+
+    def closed(self, address: str | None) -> None:
         """Nothing is counted."""
 
 
@@ -55,6 +62,7 @@ class LoopbackServer:
             clock=reactor,
             make=self._make,
             counts=_Everybody(),
+            strangers=Strangers(),
             tls=tls,
             implicit_tls=settings.get("listener", "implicit") == "implicit",
             trusted=lambda _: True,

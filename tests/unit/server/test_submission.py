@@ -1,7 +1,7 @@
 """A connection under a clock: how long a client may take, and its end."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from twisted.internet.error import ConnectionDone
@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from submitd.mail.trace import TlsFacts
 from submitd.observe.metrics import Metrics
+from submitd.server.limits import Strangers
 from submitd.server.submission import (
     SHUTTING_DOWN,
     SubmissionFactory,
@@ -39,6 +40,8 @@ class Wire(StringTransport):
     """A transport that waits for the other end, unless it is cut."""
 
     closing = False
+    protocol: Any
+    """As a connection has it: whom the octets that come are for."""
 
     def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802
         """As TCP."""
@@ -64,6 +67,7 @@ class Site:
             clock=self.clock,
             make=self._make,
             counts=self,
+            strangers=Strangers(),
             tls=None,
             implicit_tls=False,
             trusted=lambda _: True,
@@ -75,15 +79,22 @@ class Site:
     def _make(self, session_id: str, client: str) -> tuple[ServerSession, Desk]:  # noqa: ARG002
         return make_session(self._settings), Desk()
 
-    def opened(self, address: str) -> bool:  # noqa: ARG002
+    def opened(self, address: str | None) -> bool:  # noqa: ARG002
         self.counted += self.room
         return self.room
 
-    def closed(self, address: str) -> None:  # noqa: ARG002
+    def named(self, address: str) -> bool:  # noqa: ARG002
+        return self.room
+
+    def is_full(self) -> bool:
+        return not self.room
+
+    def closed(self, address: str | None) -> None:  # noqa: ARG002
         self.counted -= 1
 
     def connect(self) -> tuple[SubmissionProtocol, Wire]:
         protocol = self.factory.buildProtocol(None)
+        assert isinstance(protocol, SubmissionProtocol)
         wire = Wire()
         protocol.makeConnection(wire)
         return protocol, wire
