@@ -132,6 +132,14 @@ class SharedConnections:
             return False
         return True
 
+    async def replaced(self, gone: str, address: str | None) -> bool:
+        """As `ConnectionCounts.replaced`."""
+        admitted = address is None or await self.named(address)
+        self._counts.give([f"from {counted_as(gone)}"])
+        if not admitted:
+            self._counts.give(["connections"])
+        return admitted
+
     def closed(self, address: str | None) -> None:
         """As `ConnectionCounts.closed`."""
         keys = ["connections"]

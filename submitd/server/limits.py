@@ -26,6 +26,12 @@ class ConnectionCounts(Protocol):
     def is_full(self) -> bool | Awaitable[bool]:
         """True where there is no room for anybody, wherever they come from."""
 
+    def replaced(self, gone: str, address: str | None) -> bool | Awaitable[bool]:
+        """As `opened`, in the place of one from ``gone``, which is counted no more.
+
+        Nobody else can take that place in between.
+        """
+
     def closed(self, address: str | None) -> None:
         """Count one less: once for each `opened` that was not refused."""
 
@@ -33,8 +39,11 @@ class ConnectionCounts(Protocol):
 class Stranger(Protocol):
     """A connection that may have to give way."""
 
-    def give_way(self) -> bool:
-        """End it, and count it no more; False: it is no stranger, or at its end."""
+    def give_way(self) -> str | None:
+        """End it; the address that its place is counted for, which is the caller's now.
+
+        None: it is no stranger any more, or at its end.
+        """
 
 
 class Strangers:
@@ -56,6 +65,9 @@ class Strangers:
         """It has logged in, or is gone."""
         self._here.pop(one, None)
 
-    def make_room(self) -> bool:
-        """Have the oldest one give way; False: there is none."""
-        return any(one.give_way() for one in tuple(self._here))
+    def make_room(self) -> str | None:
+        """Have the oldest one give way, as `Stranger.give_way`; None: there is none."""
+        for one in tuple(self._here):
+            if (address := one.give_way()) is not None:
+                return address
+        return None

@@ -57,6 +57,10 @@ NOT_TRUSTED: Final = Reply(
 _MOST_UNREAD: Final = 128 * 1024
 """Octets that wait in a session while a question is open; then reading pauses."""
 
+_A_STRANGER_S_READ: Final = 8192
+"""Octets that are read at once from who has not logged in, and nothing while a question
+is open: thousands may come, say much and mean nothing."""
+
 
 _CUT_OFF: Final = 10.0
 """Seconds from our last words to the end of the connection, whatever it does."""
@@ -70,6 +74,9 @@ _LAST_WORD: Final = 1.0
 """Seconds for a client to take it, when a stop waits no longer."""
 
 _MOST_TURNED_AWAY: Final = 200
+
+_MOST_TRIES: Final = 2
+"""Looks for a place, where others come and go between a refusal and its reason."""
 
 _HEADER_TIME: Final = 10.0
 """Seconds for a PROXY header, which a proxy sends at once: three retransmissions."""
@@ -135,6 +142,10 @@ class SubmissionProtocol(Connection):
         self._counted_as: str | None = None
         self._counted = proxy is not None
         self._turned_away = False
+        self._most_unread = _MOST_UNREAD
+        self._whole_read: int | None = None
+        """Octets that the transport reads at once, while it reads less."""
+
         self._lost = False
         self._handshaking = False
         self._end = "lost"
@@ -151,6 +162,10 @@ class SubmissionProtocol(Connection):
         self._transactions = 0
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
+        if not self._session.may_send:
+            self._most_unread = 0
+            self._whole_read = self.transport.bufferSize
+            self.transport.bufferSize = _A_STRANGER_S_READ
         factory.add(self)
         factory.events.emit(
             SESSION_OPENED,
@@ -176,7 +191,7 @@ class SubmissionProtocol(Connection):
         session.receive_data(data)
         if not (self._busy or self._choked):
             self._pump()
-        elif not self._unread and session.unread > _MOST_UNREAD:
+        elif not self._unread and session.unread > self._most_unread:
             # A client that does not wait for its answers must fill its own
             # socket, not our memory.
             self._unread = True
@@ -275,21 +290,18 @@ class SubmissionProtocol(Connection):
         if self._timer is not None:
             self._timer.reset(_LAST_WORD)
 
-    def give_way(self) -> bool:
+    def give_way(self) -> str | None:
         """As `Stranger.give_way`."""
-        if self._session.may_send:
-            self.factory.strangers.discard(self)
-            return False
-        if self._busy or self._lost or self._hung_up:
-            return False
-        self._leave_place()
+        if self._busy or self._lost or self._hung_up or self._session.may_send:
+            return None
+        self._counted = False
         self.factory.strangers.discard(self)
         self._end = "displaced"
         if self._handshaking or not self._may_be_told():
             self.transport.abortConnection()
         else:
             self._interrupt(TOO_MANY, "displaced")
-        return True
+        return self._client
 
     def _enter(self) -> None:
         counts = self.factory.counts
@@ -417,6 +429,10 @@ class SubmissionProtocol(Connection):
         """Nothing to do until more bytes come: all replies leave in one write."""
         session = self._session
         self._flush()
+        if self._whole_read is not None and session.may_send:
+            self.transport.bufferSize = self._whole_read
+            self._whole_read, self._most_unread = None, _MOST_UNREAD
+            self.factory.strangers.discard(self)
         if session.in_transaction:
             if self._transactions != session.transactions:
                 # Each has its own time, though they come one behind the other.
@@ -672,11 +688,18 @@ class SubmissionFactory(Factory):
         self, address: str | None, counted: bool | Awaitable[bool]
     ) -> bool:
         """What ``counts.opened`` came to; a stranger gives way where it was no."""
-        if await _settled(counted):
-            return True
-        if not (await _settled(self.counts.is_full()) and self.strangers.make_room()):
-            return False
-        return await _settled(self.counts.opened(address))
+        counts = self.counts
+        for _ in range(_MOST_TRIES):
+            if await _settled(counted):
+                return True
+            if await _settled(counts.is_full()):
+                gone = self.strangers.make_room()
+                return gone is not None and await _settled(
+                    counts.replaced(gone, address)
+                )
+            # It is too many from this address, or somebody has left just now.
+            counted = counts.opened(address)
+        return await _settled(counted)
 
     def expect(self, connection: "ProxiedConnection") -> None:
         """A proxy has come, and will say for whom."""

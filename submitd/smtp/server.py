@@ -33,6 +33,9 @@ _SMALL_TALK: Final = frozenset(
 _MOST_SMALL_TALK: Final = 1000
 """Commands that are no fault and bring no mail, between two accepted messages."""
 
+_MOST_BEFORE_LOG_IN: Final = 100
+"""… and before a log-in: what is answered to many who do not read must fit memory."""
+
 _AUTH_LINE: Final = 12288
 """Octets that a line of a log-in may have (RFC 4954 section 4)."""
 
@@ -261,7 +264,8 @@ class ServerSession(Conversation):
 
     def _has_talked_enough(self) -> bool:
         self._small_talk += 1
-        return self._small_talk > _MOST_SMALL_TALK
+        most = _MOST_SMALL_TALK if self.may_send else _MOST_BEFORE_LOG_IN
+        return self._small_talk > most
 
     # Hello and small talk
 
@@ -533,6 +537,15 @@ class ServerSession(Conversation):
             self._close(reply.CANNOT_GO_ON)
             return
         octets, is_last = size
+        barred = self._barred()
+        if barred is not None and octets > self._limits.line:
+            # Not worth its way: whoever may send nothing may send without end.
+            self._say(barred)
+            self._close(reply.CANNOT_GO_ON)
+            return
+        if not (octets or is_last) and self._has_talked_enough():
+            self._close(reply.TOO_MANY_ERRORS)
+            return
         content, offer = self._judge_chunk(octets)
         self._reception = ChunkReception(octets, content, is_last=is_last)
         if offer is None:

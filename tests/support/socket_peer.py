@@ -41,6 +41,9 @@ class _Everybody:
     def is_full(self) -> bool:
         return False
 
+    def replaced(self, gone: str, address: str | None) -> bool:  # noqa: ARG002
+        return True
+
     def closed(self, address: str | None) -> None:
         """Nothing is counted."""
 

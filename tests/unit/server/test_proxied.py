@@ -52,6 +52,13 @@ class Counts:
     def is_full(self) -> bool:
         return len(self.taken) >= self.in_all
 
+    def replaced(self, gone: str, address: str | None) -> bool:
+        self.taken.remove(gone)
+        if self._from(address) >= self.each:
+            return False
+        self.taken.append(address)
+        return True
+
     def closed(self, address: str | None) -> None:
         self.taken.remove(address)
 

@@ -39,6 +39,7 @@ class Desk(StandInDesk):
 class Wire(StringTransport):
     """A transport that waits for the other end, unless it is cut."""
 
+    bufferSize = 65536  # noqa: N815 - as TCP
     closing = False
     protocol: Any
     """As a connection has it: whom the octets that come are for."""
@@ -88,6 +89,9 @@ class Site:
 
     def is_full(self) -> bool:
         return not self.room
+
+    def replaced(self, gone: str, address: str | None) -> bool:  # noqa: ARG002
+        return True
 
     def closed(self, address: str | None) -> None:  # noqa: ARG002
         self.counted -= 1
