@@ -336,6 +336,14 @@ class ServerSession(Conversation):
     def _on_unsupported(self, _: bytes) -> None:
         self._object(reply.NOT_IMPLEMENTED)
 
+    def _on_foreign(self, _: bytes) -> None:
+        """A browser that was told to post commands, or a proxy that nobody expected.
+
+        What follows is not a client's of ours, or its replies would be one behind.
+        """
+        self._say(reply.BAD_COMMAND)
+        self._close(reply.CANNOT_GO_ON)
+
     def _on_quit(self, argument: bytes) -> None:
         if argument:
             self._object(reply.NO_ARGUMENT)
@@ -644,4 +652,11 @@ class ServerSession(Conversation):
         b"SEND": _on_unsupported,
         b"SOML": _on_unsupported,
         b"SAML": _on_unsupported,
+        b"CONNECT": _on_foreign,
+        b"GET": _on_foreign,
+        b"HEAD": _on_foreign,
+        b"OPTIONS": _on_foreign,
+        b"POST": _on_foreign,
+        b"PROXY": _on_foreign,
+        b"PUT": _on_foreign,
     }
