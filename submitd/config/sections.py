@@ -329,6 +329,9 @@ class LimitsSection:
     connections_per_address: int | None = setting(
         or_off(whole(1)), "… and from one address (IPv6: one /64).", default=50
     )
+    connections_per_login: int | None = setting(
+        or_off(whole(1)), "… and of one login.", default=100
+    )
     handshake: timedelta | None = setting(
         or_off(span(1)), "Time for a TLS handshake.", default="60s"
     )

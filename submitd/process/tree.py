@@ -148,6 +148,25 @@ class SharedConnections:
         self._counts.give(keys)
 
 
+class SharedLoginPlaces:
+    """`LoginPlaces` on shared counts."""
+
+    def __init__(self, counts: TakesSlots, most: int | None) -> None:
+        self._counts = counts
+        self._most = most
+
+    async def opened(self, login: str) -> bool:
+        """As `LoginPlaces.opened`."""
+        if self._most is None:
+            return True
+        return await self._counts.take([(f"login {login}", self._most)])
+
+    def closed(self, login: str) -> None:
+        """As `LoginPlaces.closed`."""
+        if self._most is not None:
+            self._counts.give([f"login {login}"])
+
+
 class WorkerTree:
     """All services of one worker."""
 
@@ -349,6 +368,7 @@ class WorkerTree:
         return DeskServices(
             clock=self._reactor,
             portal=self._login.portal,
+            places=SharedLoginPlaces(self._counts, config.limits.connections_per_login),
             spool=self._spool,
             delivery=self._scheduler,
             content=ContentRules(

@@ -36,6 +36,16 @@ class ConnectionCounts(Protocol):
         """Count one less: once for each `opened` that was not refused."""
 
 
+class LoginPlaces(Protocol):
+    """Counts the sessions of a login: a stolen password must not take every place."""
+
+    async def opened(self, login: str) -> bool:
+        """Count one more; False, and not counted, where that is one too many."""
+
+    def closed(self, login: str) -> None:
+        """Count one less."""
+
+
 class Stranger(Protocol):
     """A connection that may have to give way."""
 

@@ -94,6 +94,9 @@ class AnswersEvents(Protocol):
     def abandon(self) -> None:
         """The session is broken: drop what it had begun."""
 
+    def close(self) -> None:
+        """The connection is gone. An answer that is still awaited may come yet."""
+
 
 @frozen(kw_only=True)
 class TimeLimits:
@@ -245,6 +248,7 @@ class SubmissionProtocol(Connection):
                 reason=reason.getErrorMessage()[:200],
             )
         self._session.connection_lost()
+        self._desk.close()
         factory.strangers.discard(self)
         self._leave_place()
         if self._turned_away:

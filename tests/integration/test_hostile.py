@@ -446,6 +446,36 @@ async def test_silent_connections_from_everywhere_keep_nobody_out(
 
 
 @in_reactor
+async def test_a_stolen_password_does_not_take_every_place(tmp_path: Path) -> None:
+    """Its sessions beyond a number are put off; what they held is given back."""
+
+    def attack(server: OneProcess) -> None:
+        crowd = []
+        for number in range(1, 6):
+            attacker = Attacker(server.port("submissions"), f"127.0.4.{number}")
+            attacker.start_tls(server.ca)
+            attacker.say(b"EHLO x\r\n")
+            attacker.hear(b" AUTH PLAIN")
+            crowd.append(attacker)
+        stolen = b"AUTH PLAIN AGJvYgBidWlsZGluZ3M=\r\n"
+        try:
+            for place, attacker in enumerate(crowd):
+                attacker.say(stolen)
+                attacker.hear(b"235 " if place < 3 else b"454 4.7.0 Too many sessions")
+            crowd[0].reset()
+            while b"235 " not in crowd[-1].heard:
+                crowd[-1].say(stolen)
+                crowd[-1].hear(b"\r\n")
+        finally:
+            for attacker in crowd[1:]:
+                attacker.reset()
+
+    more = "[limits]\nconnections_per_login = 3\n"
+    async with withstanding(tmp_path, more) as server:
+        await in_thread(lambda: attack(server))
+
+
+@in_reactor
 async def test_floods_of_recipients_and_of_log_ins_meet_their_limits(
     tmp_path: Path,
 ) -> None:
