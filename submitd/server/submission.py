@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
+    IHalfCloseableProtocol,
     IHandshakeListener,
     IPushProducer,
     IReactorTime,
@@ -114,7 +115,7 @@ class TimeLimits:
     """From the first octet to a log-in: who never does holds another's place."""
 
 
-@implementer(IHandshakeListener, IPushProducer)
+@implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
 class SubmissionProtocol(Connection):
     """Moves bytes between a transport and a session, and keeps time."""
 
@@ -150,6 +151,9 @@ class SubmissionProtocol(Connection):
         """Octets that the transport reads at once, while it reads less."""
 
         self._lost = False
+        self._has_finished = False
+        """The client says no more, and may still listen."""
+
         self._handshaking = False
         self._end = "lost"
         self._hung_up = False
@@ -230,6 +234,18 @@ class SubmissionProtocol(Connection):
         self.factory.events.emit(
             TLS_STARTED, session=self._id, version=facts.version, cipher=facts.cipher
         )
+
+    def readConnectionLost(self) -> None:
+        """The client has closed its half: what it has asked for is still answered.
+
+        Under TLS this never comes: there an end without a word may be anybody's.
+        """
+        self._has_finished = True
+        if not (self._busy or self._lost):
+            self._hang_up()
+
+    def writeConnectionLost(self) -> None:
+        """Our half is never closed alone."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
@@ -449,6 +465,8 @@ class SubmissionProtocol(Connection):
         if session.is_closing and not self._lost:
             if self._end == "lost":
                 self._end = "quit"
+            self._hang_up()
+        elif self._has_finished and not self._lost:
             self._hang_up()
 
     def _hang_up(self) -> None:

@@ -127,6 +127,28 @@ async def test_a_client_may_be_gone_at_every_step(tmp_path: Path, end: str) -> N
 
 
 @in_reactor
+async def test_who_says_all_at_once_and_closes_its_half_hears_the_answers(
+    tmp_path: Path,
+) -> None:
+    """As a script with netcat does it, on a listener without TLS."""
+
+    def submit(server: OneProcess) -> bytes:
+        with Attacker(server.port("local")) as client:
+            client.say(
+                b"EHLO x\r\nMAIL FROM:<satellite@example.com>\r\n"
+                b"RCPT TO:<bob@example.net>\r\nDATA\r\nFrom: satellite@example.com\r\n"
+                b"\r\nText.\r\n.\r\n"
+            )
+            client.half_close()
+            return client.hear_all()
+
+    async with withstanding(tmp_path, sends=2) as server:
+        heard = await in_thread(lambda: submit(server))
+        assert b"\r\n250 2.0.0 Ok: queued as " in heard
+        await server.logs("client=127.0.0.1 end=lost")
+
+
+@in_reactor
 async def test_what_is_no_tls_is_met_with_one_line_in_the_log(tmp_path: Path) -> None:
     """On the port that begins with TLS, and behind STARTTLS."""
     garbage = [

@@ -242,6 +242,19 @@ def test_at_the_end_of_a_stops_grace_all_are_told_and_none_is_waited_for() -> No
     assert here.clock.getDelayedCalls() == []
 
 
+def test_who_has_closed_its_half_is_answered_and_let_go() -> None:
+    here = site()
+    protocol, wire = here.connect()
+    protocol.dataReceived(b"EHLO x\r\n" + MAIL + b".\r\n" + MAIL)
+    protocol.readConnectionLost()
+    assert wire.value().count(b"250 2.0.0 Queued") == 1
+    assert wire.closing
+    protocol.writeConnectionLost()
+    protocol.connectionLost(Failure(ConnectionDone()))
+    assert here.clock.getDelayedCalls() == []
+    assert here.counted == 0
+
+
 def test_a_crowd_that_is_turned_away_does_not_pile_up() -> None:
     here = site()
     here.room = False
