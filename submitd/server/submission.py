@@ -271,7 +271,11 @@ class SubmissionProtocol(Connection):
             factory.turning_away -= 1
         factory.metrics.sessions.labels(self._end).inc()
         factory.events.emit(
-            SESSION_CLOSED, session=self._id, client=self._client, end=self._end
+            SESSION_CLOSED,
+            session=self._id,
+            client=self._client,
+            end=self._end,
+            reply=self._ended_with if self._end == "sent-away" else None,
         )
         if not self._busy:
             self._pump()
@@ -464,10 +468,17 @@ class SubmissionProtocol(Connection):
                 self.shut_down()
         if session.is_closing and not self._lost:
             if self._end == "lost":
-                self._end = "quit"
+                said_quit = self._ended_with is None
+                self._end = "quit" if said_quit else "sent-away"
             self._hang_up()
         elif self._has_finished and not self._lost:
             self._hang_up()
+
+    @property
+    def _ended_with(self) -> str | None:
+        """What the client heard at the end; None: it said QUIT, or was just gone."""
+        words = self._session.last_words
+        return None if words is None or words.code == 221 else words.text
 
     def _hang_up(self) -> None:
         """Close. A client that neither reads nor closes its end is cut off."""

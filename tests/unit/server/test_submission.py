@@ -242,6 +242,27 @@ def test_at_the_end_of_a_stops_grace_all_are_told_and_none_is_waited_for() -> No
     assert here.clock.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize(
+    ("octets", "end"),
+    [
+        (b"QUIT\r\n", ("quit", None)),
+        (b"GET / HTTP/1.0\r\n", ("sent-away", "Cannot go on after this, closing")),
+        (b"x\r\n" * 20, ("sent-away", "Too many errors, closing")),
+        (b"NOOP\r\n", ("lost", None)),
+    ],
+)
+def test_the_log_says_in_one_line_how_a_session_ended(
+    octets: bytes, end: tuple[str, str | None]
+) -> None:
+    here = site()
+    protocol, _ = here.connect()
+    protocol.dataReceived(octets)
+    protocol.connectionLost(Failure(ConnectionDone()))
+    assert here.events.names == ["session-opened", "session-closed"]
+    facts = here.events.emitted[-1][1]
+    assert (facts["end"], facts["reply"]) == end
+
+
 def test_who_has_closed_its_half_is_answered_and_let_go() -> None:
     here = site()
     protocol, wire = here.connect()
