@@ -11,6 +11,7 @@ Bounded: loopback only, so many connections, so many seconds.
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import multiprocessing
 import random
@@ -38,8 +39,8 @@ MOST_MEGABYTES: Final = 300.0
 GOOD_PAUSE: Final = 0.2
 """Seconds between two submissions of the good client."""
 
-MALLORY: Final = b"AUTH PLAIN AG1hbGxvcnkAc3RvbGVu\r\n"
-"""A log-in that was stolen: attacks within a transaction need one."""
+STOLEN: Final = tuple(f"mallory{number}" for number in range(4))
+"""Log-ins that were stolen: attacks within a transaction need one."""
 
 MESSAGE: Final = (
     b"From: alice@example.org\r\nSubject: good\r\n\r\n" + b"Text.\r\n" * 400
@@ -52,9 +53,8 @@ ANYBODY.verify_mode = ssl.CERT_NONE
 def settings(folder: Path, next_hop: int) -> tuple[int, int]:
     """Write the server's configuration; gives the ports of both listeners."""
     make_certificate(folder, "cert.pem", "key.pem", ["localhost"])
-    (folder / "passwords").write_text(
-        "alice:{PLAIN}wonderland\nmallory:{PLAIN}stolen\n"
-    )
+    users = ["alice:{PLAIN}wonderland", *(f"{name}:{{PLAIN}}stolen" for name in STOLEN)]
+    (folder / "passwords").write_text("\n".join(users) + "\n")
     starttls, implicit = free_port(), free_port()
     (folder / "submitd.toml").write_text(
         f"""
@@ -92,6 +92,11 @@ tls = "none"
 
 
 # The hostile ones
+
+
+def log_in(name: str) -> bytes:
+    """The command, with a stolen password."""
+    return b"AUTH PLAIN " + base64.b64encode(f"\0{name}\0stolen".encode()) + b"\r\n"
 
 
 class Attackers:
@@ -142,11 +147,13 @@ class Attackers:
         return Wire(self, reader, writer)
 
     async def logged_in(self) -> "Wire":
-        """As mallory, within a transaction."""
+        """With a stolen password, within a transaction."""
         wire = await self.connect(tls=True)
-        wire.say(b"EHLO x\r\n" + MALLORY)
+        name = random.choice(STOLEN)
+        wire.say(b"EHLO x\r\n" + log_in(name))
         await wire.hear(b"235 ")
-        wire.say(b"MAIL FROM:<mallory@example.org>\r\nRCPT TO:<bob@example.net>\r\n")
+        sender = f"MAIL FROM:<{name}@example.org>\r\n".encode()
+        wire.say(sender + b"RCPT TO:<bob@example.net>\r\n")
         return wire
 
 
@@ -231,7 +238,7 @@ async def _stalls_behind_starttls(by: Attackers) -> None:
 
 async def _injects_behind_starttls(by: Attackers) -> None:
     async with await by.connect(tls=False) as wire:
-        wire.say(b"EHLO x\r\nSTARTTLS\r\nEHLO y\r\n" + MALLORY)
+        wire.say(b"EHLO x\r\nSTARTTLS\r\nEHLO y\r\n" + log_in(STOLEN[0]))
         await wire.hold()
 
 
@@ -286,13 +293,13 @@ async def _half_closes(by: Attackers) -> None:
 
 async def _holds_a_big_header(by: Attackers) -> None:
     async with await by.logged_in() as wire:
-        wire.say(b"DATA\r\nFrom: mallory@example.org\r\n" + b"X: y\r\n" * 43000)
+        wire.say(b"DATA\r\nFrom: mallory0@example.org\r\n" + b"X: y\r\n" * 43000)
         await wire.hold(b"X: y\r\n")
 
 
 async def _trickles_into_a_chunk(by: Attackers) -> None:
     async with await by.logged_in() as wire:
-        wire.say(b"BDAT 1000000\r\nFrom: mallory@example.org\r\n\r\n")
+        wire.say(b"BDAT 1000000\r\nFrom: mallory0@example.org\r\n\r\n")
         await wire.hold(b"x")
 
 
