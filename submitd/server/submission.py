@@ -76,9 +76,6 @@ _LAST_WORD: Final = 1.0
 
 _MOST_TURNED_AWAY: Final = 200
 
-_MOST_TRIES: Final = 2
-"""Looks for a place, where others come and go between a refusal and its reason."""
-
 _HEADER_TIME: Final = 10.0
 """Seconds for a PROXY header, which a proxy sends at once: three retransmissions."""
 
@@ -722,17 +719,13 @@ class SubmissionFactory(Factory):
     ) -> bool:
         """What ``counts.opened`` came to; a stranger gives way where it was no."""
         counts = self.counts
-        for _ in range(_MOST_TRIES):
-            if await _settled(counted):
-                return True
-            if await _settled(counts.is_full()):
-                gone = self.strangers.make_room()
-                return gone is not None and await _settled(
-                    counts.replaced(gone, address)
-                )
-            # It is too many from this address, or somebody has left just now.
-            counted = counts.opened(address)
-        return await _settled(counted)
+        if await _settled(counted):
+            return True
+        if await _settled(counts.is_full()):
+            gone = self.strangers.make_room()
+            return gone is not None and await _settled(counts.replaced(gone, address))
+        # They are too many from this address, or somebody has left just now.
+        return await _settled(counts.opened(address))
 
     def expect(self, connection: "ProxiedConnection") -> None:
         """A proxy has come, and will say for whom."""
