@@ -58,7 +58,7 @@ testssl: .venv/development peers  ## testssl.sh on both ports: no finding above 
 	$(BIN)/pytest tests/integration/test_testssl.py
 
 trial: .venv/development  ## the package installed, booted, upgraded from FROM=REVISION; make trial SUITE=trixie
-	$(BIN)/python scripts/trial.py $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME)) $(FROM)
+	$(BIN)/python -m scripts.trial $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME)) $(FROM)
 
 deb:  ## the Debian package, into build/deb/; make deb SUITE=trixie for another suite
 	@scripts/deb $(SUITE)

@@ -34,6 +34,9 @@ class Source:
     origins: Mapping[str, str] = field(repr=False)
     """Which file in ``conf.d`` a key comes from, where it is not the main one."""
 
+    files: tuple[Path, ...] = ()
+    """All that were read."""
+
 
 def read_config(
     file: Path, instead: Mapping[Path, Path] = _NOTHING
@@ -72,7 +75,8 @@ def _read(file: Path, instead: Mapping[Path, Path] = _NOTHING) -> Source:
     file = file.absolute()
     folder = file.parent / "conf.d"
     parts = {*folder.glob("*.toml"), *(one for one in instead if one.parent == folder)}
-    for part in (file, *sorted(parts)):
+    files = (file, *sorted(parts))
+    for part in files:
         try:
             text = instead.get(part, part).read_text("utf-8")
             _merge(tables, tomllib.loads(text), str(part), origins)
@@ -88,7 +92,7 @@ def _read(file: Path, instead: Mapping[Path, Path] = _NOTHING) -> Source:
             )
     if problems:
         raise ConfigErrors(problems)
-    return Source(file, tables, origins)
+    return Source(file, tables, origins, files)
 
 
 def build_config(source: Source) -> Config:

@@ -319,7 +319,7 @@ class LimitsSection:
     received_fields: int | None = setting(
         or_off(whole(1)), "Received fields: more is a loop.", default=50
     )
-    line: int = setting(whole(512, 65536), "Octets of a command line.", default=4096)
+    line: int = setting(whole(2048, 65536), "Octets of a command line.", default=4096)
     bad_commands: int | None = setting(
         or_off(whole(1)), "Faulty commands in one session.", default=20
     )
@@ -346,6 +346,30 @@ class LimitsSection:
     )
     session: timedelta | None = setting(
         or_off(span(1)), "Time of a whole session.", default="off"
+    )
+
+
+@frozen(kw_only=True)
+class ExtensionsSection:
+    """What a mail program may ask for with a message, beyond sending it."""
+
+    future_release: timedelta | None = setting(
+        or_off(span(60)),
+        "How far ahead a message may be sent for later (FUTURERELEASE). "
+        '"off": not offered.',
+        default="7d",
+    )
+    deliver_by: timedelta | None = setting(
+        or_off(span(1)),
+        "Least time that may be set for a delivery that is to come back when late "
+        '(DELIVERBY). "off": not offered.',
+        default="10s",
+    )
+    highest_priority: int = setting(
+        whole(0, 9),
+        "What a message asks for above this is lowered to it (MT-PRIORITY). "
+        "0: nobody goes before the others, but may let them go first.",
+        default=0,
     )
 
 
@@ -759,6 +783,7 @@ class Config:
         factory=dict, metadata={"tables": ListenerSection, "name": "NAME"}
     )
     limits: LimitsSection = Factory(LimitsSection)
+    extensions: ExtensionsSection = Factory(ExtensionsSection)
     log_in: LogInSection = Factory(LogInSection)
     ldap: LdapSection = Factory(LdapSection)
     password_file: PasswordFileSection = Factory(PasswordFileSection)

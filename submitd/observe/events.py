@@ -148,6 +148,9 @@ REPORT_MADE: Final = LogEvent("report-made", Level.INFO, "report entered the que
 REPORT_DROPPED: Final = LogEvent(
     "report-dropped", Level.WARN, "a report could not be delivered and is dropped"
 )
+RENDITION_MADE: Final = LogEvent(
+    "rendition-made", Level.INFO, "gave it another form for hosts that take less"
+)
 DESTINATION_DOWN: Final = LogEvent(
     "destination-down", Level.INFO, "destination cannot be reached"
 )

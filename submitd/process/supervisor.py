@@ -426,6 +426,9 @@ class Supervisor(Service):
         what they have begun: no connection is lost.
         """
         self._log.writer.reopen()
+        for child in self._children.values():
+            # Also where the reload is refused, and they go on.
+            child.pipe.tell("log-moved")
         if self._reloading or self._stopping:
             return ["a reload or a stop is under way"]
         self._reloading = True

@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from random import Random
 from typing import Any, Protocol
@@ -15,15 +15,17 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 
 from submitd.auth.throttle import LocalLoginCounts, LoginCounts
-from submitd.config.sections import Config, ListenerSection
+from submitd.config.sections import Config, ExtensionsSection, ListenerSection
 from submitd.delivery.backoff import RetrySchedule
 from submitd.delivery.connection import TimeOuts
 from submitd.delivery.courier import Courier, CourierRules
 from submitd.delivery.hosts import AddressRules
 from submitd.delivery.lanes import DeliveryLimits
+from submitd.delivery.rendition import Renditions
 from submitd.delivery.reporter import Reporter, ReportRules
 from submitd.delivery.route import Route, Routes, TlsPolicy
 from submitd.delivery.scheduler import DeliveryScheduler
+from submitd.dkim.sign import Signer, signer_for
 from submitd.dns.exchangers import IPV6_FIRST
 from submitd.dns.message import RecordType
 from submitd.dns.resolver import make_resolver
@@ -31,18 +33,23 @@ from submitd.mail.message import HeaderSection
 from submitd.mail.network import counted_as
 from submitd.observe.events import SUPERVISOR_SILENT, Events
 from submitd.observe.metrics import Metrics, Snapshot, Summed
+from submitd.policy.content import read_authors
 from submitd.process.login import build_login
 from submitd.process.material import Material
 from submitd.process.pipe import NoAnswer, Pipe
 from submitd.sasl.login import Login as LoginMechanism
 from submitd.sasl.plain import Plain
 from submitd.server.desk import Desk, DeskServices
-from submitd.server.intake import ContentRules, signer_for
+from submitd.server.intake import ContentRules
 from submitd.server.limits import Strangers
 from submitd.server.submission import SubmissionFactory, TimeLimits
+from submitd.smtp import extension
+from submitd.smtp.extension import Extension
 from submitd.smtp.framing import LineEnds
+from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession, SessionLimits, TlsManner
 from submitd.spool.spool import SqliteSpool
+from submitd.spool.store import Spooled
 from submitd.tls.server import CertificateWatch, ServerTls
 
 _PATIENCE = 1.0
@@ -288,6 +295,7 @@ class WorkerTree:
             self._reactor,
             self._resolver,
             self._spool,
+            Renditions(self._reactor, self._spool, self._signer_of, events),
             CourierRules(
                 hostname=material.hostname,
                 own_names=_own_names(config, material),
@@ -340,7 +348,16 @@ class WorkerTree:
             chance=chance,
         )
 
-    def _sign_report(self, header: bytes, body: bytes, at: datetime) -> bytes:
+    def _signer_of(self, spooled: Spooled, section: HeaderSection) -> Signer | None:
+        """Who signs another form of a message: who has signed the first one."""
+        if spooled.submitter is None:
+            return self._report_signer()
+        authors = read_authors(section, smtputf8=spooled.envelope.smtputf8)
+        if isinstance(authors, Reply):
+            return None  # accepted by rules that are not ours any more
+        return signer_for(authors.authors[0].domain, self._material.signers)
+
+    def _report_signer(self) -> Signer | None:
         """Reports are signed by the postmaster's domain, or one above it.
 
         A key of example.org signs for submit.example.org: DMARC's relaxed
@@ -353,6 +370,10 @@ class WorkerTree:
         while signer is None and "." in domain:
             domain = domain.partition(".")[2]
             signer = signers.get(domain)
+        return signer
+
+    def _sign_report(self, header: bytes, body: bytes, at: datetime) -> bytes:
+        signer = self._report_signer()
         if signer is None:
             return header
         hasher = signer.body_hasher()
@@ -409,12 +430,14 @@ class WorkerTree:
         hostname = self._material.hostname
         mechanisms = (Plain(), LoginMechanism())
         portal = self._services.portal
+        extensions = _extensions(config.extensions)
 
         def make(session_id: str, client: str) -> tuple[ServerSession, Desk]:
             session = ServerSession(
                 hostname,
                 manner,
                 session_limits,
+                extensions=extensions,
                 mechanisms=mechanisms,
                 line_ends=line_ends,
             )
@@ -505,9 +528,10 @@ class InProcess:
         self._on_end(self)
         self.ended.callback(None)
 
-    def tell(self, name: str) -> None:  # noqa: ARG002
-        """As `Pipe.tell`, for the one piece of news: a changed certificate."""
-        self._tree.look_at_certificate()
+    def tell(self, name: str) -> None:
+        """As `Pipe.tell`. Of a log that was moved its process knows already."""
+        if name == "certificate":
+            self._tree.look_at_certificate()
 
     async def ask(self, name: str, time_out: float) -> Snapshot:  # noqa: ARG002
         """As `Pipe.ask`, for the one question there is: its figures."""
@@ -519,6 +543,24 @@ _FAMILIES = {
     "ipv4": (RecordType.A,),
     "ipv6": (RecordType.AAAA,),
 }
+
+
+def _extensions(section: ExtensionsSection) -> list[Extension]:
+    """What is offered besides what always is."""
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    extensions = [
+        *extension.OPTIONAL,
+        extension.LIMITS,
+        extension.mt_priority(section.highest_priority),
+    ]
+    if section.future_release is not None:
+        extensions.append(extension.future_release(section.future_release, now))
+    if section.deliver_by is not None:
+        extensions.append(extension.deliver_by(section.deliver_by, now))
+    return extensions
 
 
 def _own_names(config: Config, material: Material) -> frozenset[str]:

@@ -53,6 +53,7 @@ class Worker:
                 "drain": self._drain,
                 "figures": self._figures,
                 "certificate": self._look_at_certificate,
+                "log-moved": self._reopen_log,
             },
             lambda: self._drain(_ORPHANED),
         )
@@ -130,6 +131,10 @@ class Worker:
     def _look_at_certificate(self) -> None:
         if self._tree is not None:
             self._tree.look_at_certificate()
+
+    def _reopen_log(self) -> None:
+        if self._log is not None:
+            self._log.writer.reopen()
 
     def _drain(self, grace: float) -> None:
         if not self._ending:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -12,6 +12,7 @@ from submitd.auth.errors import DirectoryUnavailable, TooManyFailures
 from submitd.auth.portal import LoginPortal
 from submitd.auth.submitter import Submitter
 from submitd.mail.address import Mailbox
+from submitd.mail.envelope import SubmittedBy
 from submitd.mail.status import EnhancedCode
 from submitd.mail.trace import Origin, TlsFacts
 from submitd.observe.events import (
@@ -279,7 +280,7 @@ class Desk:
             services.spool.open_intake(),
             who=who,
             session=self._id,
-            sender=offered.sender,
+            sender=_vouched_for(who, offered.sender),
             reverse_path=self._reverse_path,
             forward_paths=offered.forward_paths,
             origin=Origin(
@@ -289,6 +290,7 @@ class Desk:
                 authenticated=session.authenticated,
                 smtputf8=offered.sender.smtputf8,
                 tls=self._tls,
+                priority=offered.sender.priority,
             ),
             events=services.events,
         )
@@ -342,7 +344,17 @@ class Desk:
             **facts,
             size=spooled.size,
             recipients=len(spooled.envelope.forward_paths),
+            priority=spooled.envelope.priority or None,
+            release_at=spooled.envelope.release_at,
         )
         if spooled.recipients:
             services.delivery.take(spooled)
         return Reply(250, EnhancedCode(2, 0, 0), f"Ok: queued as {content.queue_id}")
+
+
+def _vouched_for(who: Submitter, sender: SenderOffered) -> SenderOffered:
+    """The same, with an AUTH= that is theirs, or names nobody (RFC 4954 section 5)."""
+    said = sender.submitted_by
+    if said is None or said.mailbox is None or who.permission_for(said.mailbox):
+        return sender
+    return evolve(sender, submitted_by=SubmittedBy(None))

@@ -8,9 +8,9 @@ from attrs import frozen
 
 from submitd.auth.submitter import Submitter
 from submitd.dkim.canonical import BodyHasher
-from submitd.dkim.sign import Signer
+from submitd.dkim.sign import Signer, signer_for
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import Envelope, ForwardPath
+from submitd.mail.envelope import Body, Envelope, ForwardPath, TlsDemand
 from submitd.mail.message import HeaderSection, MalformedHeader
 from submitd.mail.status import EnhancedCode
 from submitd.mail.trace import Origin, count_received, received_field
@@ -46,18 +46,6 @@ class ContentRules:
 
     sign_or_refuse: bool
     """Refuse what no signer is responsible for."""
-
-
-def signer_for(domain: str, signers: Mapping[str, Signer]) -> Signer | None:
-    """The signer of a From domain, or of the nearest ``*.`` domain above it."""
-    if (exact := signers.get(domain)) is not None:
-        return exact
-    rest = domain
-    while "." in rest:
-        rest = rest.partition(".")[2]
-        if (wild := signers.get(f"*.{rest}")) is not None:
-            return wild
-    return None
 
 
 class ContentIntake:
@@ -273,7 +261,20 @@ class ContentIntake:
             ret=offered.ret,
             envid=offered.envid,
             accepted_at=accepted_at,
+            release_at=offered.release_at,
+            release_request=offered.release_request,
+            deliver_by=offered.deliver_by,
+            priority=offered.priority,
+            tls_demand=offered.tls_demand or self._tls_demand(),
+            submitted_by=offered.submitted_by,
         )
+
+    def _tls_demand(self) -> TlsDemand | None:
+        """What the TLS-Required field says, where MAIL said nothing (RFC 8689 4.1)."""
+        for one in self._section.get_all("tls-required"):
+            if one.value.lower() == b"no":
+                return TlsDemand.OPTIONAL
+        return None
 
     def _needs(self) -> Needs:
         plain_header = self._section.octets.isascii()
@@ -283,6 +284,8 @@ class ContentIntake:
         return Needs(
             eight_bit=self._eight_bit or not (plain_header or smtputf8),
             smtputf8=smtputf8,
+            # Whatever its octets are: nobody looked at its lines.
+            binary=self._sender.body is Body.BINARY_MIME,
         )
 
 

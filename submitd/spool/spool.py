@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from submitd.spool import statements
-from submitd.spool.committer import Committer
+from submitd.spool.committer import Committer, Work
 from submitd.spool.reserve import Reserve
 from submitd.spool.rows import QueueIds, fresh_spooled, number_of
 from submitd.spool.sent import SentMarks
@@ -26,6 +26,7 @@ from submitd.spool.sqlite import (
 )
 from submitd.spool.store import (
     NewMessage,
+    Rendition,
     Report,
     Result,
     Spooled,
@@ -37,8 +38,8 @@ T = TypeVar("T")
 _READERS: Final = 4
 
 
-class SqliteIntake:
-    """One upload (`Intake`)."""
+class _Upload:
+    """Chunks on their way to disk, and what they will belong to."""
 
     def __init__(self, committer: Committer, queue_id: str, owner: str) -> None:
         self.queue_id = queue_id
@@ -61,25 +62,18 @@ class SqliteIntake:
             octets=len(chunk),
         )
 
-    async def accept(self, message: NewMessage, tail: bytes) -> Spooled:
-        """As `Intake.accept`."""
+    async def _end(self, work: Work, octets: int) -> Any:  # noqa: ANN401
+        """Commit what they belong to, or abandon them."""
         if self._abandoned:
             raise SpoolUnavailable("the upload was abandoned")
         try:
-            await self._committer.submit(
-                lambda connection: statements.insert_message(
-                    connection, message, tail, self._chunks, self._octets, self._owner
-                ),
-                octets=len(message.header) + len(tail),
-            )
+            return await self._committer.submit(work, octets=octets)
         except statements.Incomplete as problem:
             await self.abandon()
             raise SpoolUnavailable(str(problem)) from problem
-        except SpoolUnavailable:
+        except (SpoolUnavailable, LookupError):
             await self.abandon()
             raise
-        whole = None if self._chunks else (tail,)
-        return fresh_spooled(message, self._octets + len(tail), whole)
 
     async def abandon(self) -> None:
         """As `Intake.abandon`."""
@@ -94,6 +88,47 @@ class SqliteIntake:
             # Said so in the interface: it stays until a start sweeps it, and
             # the fault itself is met by whoever writes next.
             return
+
+
+class SqliteIntake(_Upload):
+    """One upload (`Intake`)."""
+
+    async def accept(self, message: NewMessage, tail: bytes) -> Spooled:
+        """As `Intake.accept`."""
+        await self._end(
+            lambda connection: statements.insert_message(
+                connection, message, tail, self._chunks, self._octets, self._owner
+            ),
+            len(message.header) + len(tail),
+        )
+        whole = None if self._chunks else (tail,)
+        return fresh_spooled(message, self._octets + len(tail), whole)
+
+
+class SqliteRendition(_Upload):
+    """A rendition on its way (`RenditionIntake`)."""
+
+    def __init__(
+        self, committer: Committer, content_id: str, owner: str, of: tuple[str, str]
+    ) -> None:
+        """``of``: the message's queue id, and the form."""
+        super().__init__(committer, content_id, owner)
+        self._of = of
+
+    async def finish(self, header: bytes, tail: bytes) -> Rendition:
+        """As `RenditionIntake.finish`."""
+        made: Rendition = await self._end(
+            lambda connection: statements.insert_rendition(
+                connection,
+                *self._of,
+                self.queue_id,
+                (header, tail),
+                self._chunks,
+                self._octets,
+            ),
+            len(header) + len(tail),
+        )
+        return made
 
 
 class SqliteSpool:
@@ -142,6 +177,18 @@ class SqliteSpool:
     def open_intake(self) -> SqliteIntake:
         """As `Spool.open_intake`."""
         return SqliteIntake(self._committer, self._ids.next(), self._owner)
+
+    async def find_rendition(self, queue_id: str, form: str) -> Rendition | None:
+        """As `Spool.find_rendition`."""
+        return await self._read(
+            lambda connection: statements.find_rendition(connection, queue_id, form)
+        )
+
+    def open_rendition(self, queue_id: str, form: str) -> SqliteRendition:
+        """As `Spool.open_rendition`."""
+        return SqliteRendition(
+            self._committer, self._ids.next(), self._owner, (queue_id, form)
+        )
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[Spooled]:
         """As `Spool.claim_due`."""

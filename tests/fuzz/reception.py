@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from submitd.smtp.client import ClientSession, TlsWish
-from submitd.smtp.framing import DotReader, InputBuffer, LineEnds
+from submitd.smtp.framing import DotReader, InputBuffer, LineEnds, TextRule
 from submitd.smtp.reception import ChunkReception, Content, DataReception, Reception
 
 _ANY_END: Final = re.compile(rb"(?:\r\n|\r|\n)\.(?:\r\n|\r|\n)")
@@ -42,7 +42,7 @@ def _read(
     by_chunk: bool,
 ) -> tuple[bytes, object, bytes | None]:
     """What was passed on, the fault, and what follows; None: it has not ended."""
-    content = Content(line_ends, limit)
+    content = Content(TextRule(line_ends), limit)
     reception: Reception = (
         ChunkReception(len(stream) * 3 // 4, content, is_last=True)
         if by_chunk

@@ -1,7 +1,8 @@
 """A server session without a carrier, and someone to answer its questions."""
 
 from collections.abc import Mapping
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from submitd.mail.status import EnhancedCode
 from submitd.sasl.login import Login
@@ -18,6 +19,7 @@ from submitd.smtp.event import (
     TlsWanted,
     TransactionAborted,
 )
+from submitd.smtp.extension import Extension
 from submitd.smtp.framing import LineEnds
 from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession, SessionLimits, TlsManner
@@ -110,22 +112,41 @@ def _by_domain(domain: str, verdict: Reply) -> Reply:
     }.get(domain, verdict)
 
 
+NOW: Final = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+"""What the extensions take for the moment."""
+
+
+def _extensions(settings: Mapping[str, str]) -> list[Extension]:
+    """Those that are always tried, and what ``offers`` names, behind commas."""
+    if settings.get("extensions") == "none":
+        return []
+    made = {
+        "LIMITS": extension.LIMITS,
+        "REQUIRETLS": extension.REQUIRETLS,
+        "FUTURERELEASE": extension.future_release(timedelta(days=1), lambda: NOW),
+        "DELIVERBY": extension.deliver_by(timedelta(seconds=30), lambda: NOW),
+        "MT-PRIORITY": extension.mt_priority(int(settings.get("highest", "0"))),
+    }
+    named = settings.get("offers", "").split(", ")
+    return [*extension.OPTIONAL, *(made[one] for one in named if one)]
+
+
 def make_session(settings: Mapping[str, str]) -> ServerSession:
     """A session as a dialogue's settings want it."""
     manner = TlsManner[settings.get("listener", "implicit").upper()]
-    numbers = {
-        name: int(settings[name])
-        for name in ("recipients", "line", "bad_commands", "failed_log_ins")
+    numbers: dict[str, Any] = {
+        name: None if settings[name] == "off" else int(settings[name])
+        for name in (
+            *("message_size", "recipients", "line"),
+            *("bad_commands", "failed_log_ins"),
+        )
         if name in settings
     }
-    if "message_size" in settings:
-        size = settings["message_size"]
-        numbers |= {"message_size": None if size == "off" else int(size)}  # type: ignore[dict-item]
     return ServerSession(
         HOSTNAME,
         manner,
         SessionLimits(**numbers),
-        () if settings.get("extensions") == "none" else extension.OPTIONAL,
+        _extensions(settings),
         (Plain(), Login()),
         LineEnds[settings.get("line_ends", "strict").upper()],
     )

@@ -173,9 +173,9 @@ domain = []
 """,
     ) == [
         (
-            "unknown: no such setting; there are: acme, delivery, dkim, dns, ldap, "
-            "limits, listener, log, log_in, message, metrics, password_file, retry, "
-            "route, senders, server, spool, tls"
+            "unknown: no such setting; there are: acme, delivery, dkim, dns, "
+            "extensions, ldap, limits, listener, log, log_in, message, metrics, "
+            "password_file, retry, route, senders, server, spool, tls"
         ),
         "retry = 5: must be a table",
         '[server] hostnam: no such setting; did you mean "hostname"?',
