@@ -9,14 +9,14 @@ PYTHON ?= $(shell if test -x /usr/bin/python3; then echo /usr/bin/python3; else 
 BIN := .venv/bin
 UV := uv==0.13.9
 
-TYPED := submitd twisted/plugins tests scripts $(wildcard demo)
+TYPED := submitd twisted/plugins tests scripts bench/hostile.py $(wildcard demo)
 OURS := $(TYPED) setup.py
 COVERAGE := --cov --cov-report=term:skip-covered --cov-report=json:build/coverage.json
 
 # Whom `make bench` measures.
 PEERS := postfix submitd
 
-.PHONY: help run test check integration oldest bench deb trial talk docs html man lock venv clean \
+.PHONY: help run test check integration fuzz oldest bench hostile testssl deb trial talk docs html man lock venv clean \
         format lint types stale peers
 
 help:  ## this list
@@ -36,6 +36,12 @@ test: .venv/development peers lint types stale html man  ## everything, with cov
 integration: .venv/development peers  ## the tests against real peers alone
 	$(BIN)/pytest tests/integration tests/packaging
 
+fuzz: .venv/development  ## each driver of tests/fuzz for TIME=60 seconds, and its new inputs into the tree
+	@for one in $(or $(TARGETS),$(basename $(notdir $(wildcard tests/fuzz/*.dict)))); do \
+	    echo "== $$one" && $(BIN)/python -m tests.fuzz.run $$one $(or $(TIME),60) || exit 1; \
+	done
+	$(BIN)/python -m tests.fuzz.save $(TARGETS)
+
 oldest:  ## the tests on the lowest versions that setup.py admits
 	@mkdir -p build
 	@$(SHELL) scripts/venv $(PYTHON) build/oldest requirements/build.txt requirements/oldest.txt
@@ -44,6 +50,12 @@ oldest:  ## the tests on the lowest versions that setup.py admits
 bench: .venv/runtime  ## the benchmark beside its peers, in one run
 	@rm -f build/bench/figures.jsonl
 	BENCH_BIN=$(CURDIR)/build/bench bench/run.sh -o build/bench/figures.jsonl $(PEERS)
+
+hostile: .venv/development  ## 2,000 hostile connections for a minute, and a good client among them
+	$(BIN)/python -m bench.hostile
+
+testssl: .venv/development peers  ## testssl.sh on both ports: no finding above LOW
+	$(BIN)/pytest tests/integration/test_testssl.py
 
 trial: .venv/development  ## the package installed, booted, upgraded from FROM=REVISION; make trial SUITE=trixie
 	$(BIN)/python -m scripts.trial $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME)) $(FROM)

@@ -41,6 +41,7 @@ submitter = "local"
 [limits]
 connections = 5000
 connections_per_address = $per_address
+connections_per_login = 0
 [password_file]
 path = "$d/passwords"
 [senders.rule.any]

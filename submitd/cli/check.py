@@ -144,6 +144,12 @@ def _ordered(order: Order, config: Config) -> str:
 
 
 def _manner(listener: ListenerSection) -> str:
+    if listener.proxy:
+        return f"{_log_in(listener)}, behind {', '.join(map(str, listener.proxy))}"
+    return _log_in(listener)
+
+
+def _log_in(listener: ListenerSection) -> str:
     if listener.tls == "starttls":
         return "STARTTLS and log-in"
     if listener.tls == "implicit":

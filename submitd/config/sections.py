@@ -294,6 +294,13 @@ class ListenerSection:
         default="",
         example="satellite",
     )
+    proxy: tuple[IPv4Network | IPv6Network, ...] = setting(
+        listed(network),
+        "Balancers that begin each connection with a PROXY header (version 1 or 2), "
+        "which says whose it is. Nobody else may connect to this listener then.",
+        default=(),
+        example=["192.0.2.0/24"],
+    )
 
 
 @frozen(kw_only=True)
@@ -321,6 +328,9 @@ class LimitsSection:
     )
     connections_per_address: int | None = setting(
         or_off(whole(1)), "… and from one address (IPv6: one /64).", default=50
+    )
+    connections_per_login: int | None = setting(
+        or_off(whole(1)), "… and of one login.", default=100
     )
     handshake: timedelta | None = setting(
         or_off(span(1)), "Time for a TLS handshake.", default="60s"

@@ -6,8 +6,11 @@ field, mailboxes only, no obsolete syntax, and what cannot be read is refused.
 """
 
 import base64
+import encodings
+import pkgutil
 import quopri
 import re
+from encodings.aliases import aliases
 from typing import Final
 from unicodedata import category
 
@@ -25,6 +28,13 @@ _MALFORMED: Final = EnhancedCode(5, 6, 0)
 _ATOMS: Final = re.compile(r'[^ \t()<>\[\]:;@\\,"]+')
 _MISLEADING: Final = frozenset('<>@,;:"()\\ ')
 _ENCODED_WORD: Final = re.compile(r"=\?([^?\s]*)\?([bBqQ])\?([^?]*)\?=")
+_CHARSETS: Final = (
+    {module.name for module in pkgutil.iter_modules(encodings.__path__)}
+    | aliases.keys()
+) - {"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"}
+"""What may be a charset, as Python writes it: some of its codecs are none, and take
+time in the square of what they decode. Those that have no text, it refuses itself."""
+
 MOST_AUTHORS: Final = 50
 
 
@@ -131,11 +141,19 @@ def _check_encoded_words(text: str) -> None:
                 octets = base64.b64decode(encoded + "==")
             else:
                 octets = quopri.decodestring(encoded, header=True)
-            decoded = octets.decode(charset.partition("*")[0], "replace")
+            decoded = octets.decode(_codec(charset.partition("*")[0]), "replace")
         except (ValueError, LookupError):
             raise UnreadableAddresses("it holds a malformed encoded word") from None
         if any(category(one) in ("Cc", "Cf") for one in decoded):
             raise UnreadableAddresses("an encoded word hides control characters")
+
+
+def _codec(charset: str) -> str:
+    """Python's name for it. (Each name that it is asked for, it keeps for ever.)"""
+    name = encodings.normalize_encoding(charset).lower()
+    if name not in _CHARSETS:
+        raise LookupError
+    return name
 
 
 class _List:
@@ -268,5 +286,6 @@ def _parsed(text: str) -> Mailbox:
 def _unexpected(character: str) -> str:
     if not character:
         return "it ends too early"
-    shown = character if character.isascii() else f"U+{ord(character):04X}"
+    plain = character.isascii() and character.isprintable()
+    shown = character if plain else f"U+{ord(character):04X}"
     return f'there is an unexpected "{shown}"'

@@ -43,6 +43,7 @@ from submitd.sasl.plain import Plain
 from submitd.server.allowance import Allowances
 from submitd.server.desk import Desk, DeskServices
 from submitd.server.intake import ContentRules
+from submitd.server.limits import Strangers
 from submitd.server.submission import SubmissionFactory, TimeLimits
 from submitd.smtp import extension
 from submitd.smtp.extension import Extension
@@ -72,18 +73,59 @@ class SharedConnections:
         self._in_all = in_all
         self._per_address = per_address
 
-    async def opened(self, address: str) -> bool:
+    async def opened(self, address: str | None) -> bool:
         """As `ConnectionCounts.opened`."""
+        keys: list[tuple[str, int | None]] = [("connections", self._in_all)]
+        if address is not None:
+            keys.append((f"from {counted_as(address)}", self._per_address))
+        return await self._counts.take(keys)
+
+    async def named(self, address: str) -> bool:
+        """As `ConnectionCounts.named`."""
         return await self._counts.take(
-            [
-                ("connections", self._in_all),
-                (f"from {counted_as(address)}", self._per_address),
-            ]
+            [(f"from {counted_as(address)}", self._per_address)]
         )
 
-    def closed(self, address: str) -> None:
+    async def is_full(self) -> bool:
+        """As `ConnectionCounts.is_full`."""
+        if await self._counts.take([("connections", self._in_all)]):
+            self._counts.give(["connections"])
+            return False
+        return True
+
+    async def replaced(self, gone: str, address: str | None) -> bool:
+        """As `ConnectionCounts.replaced`."""
+        admitted = address is None or await self.named(address)
+        self._counts.give([f"from {counted_as(gone)}"])
+        if not admitted:
+            self._counts.give(["connections"])
+        return admitted
+
+    def closed(self, address: str | None) -> None:
         """As `ConnectionCounts.closed`."""
-        self._counts.give(["connections", f"from {counted_as(address)}"])
+        keys = ["connections"]
+        if address is not None:
+            keys.append(f"from {counted_as(address)}")
+        self._counts.give(keys)
+
+
+class SharedLoginPlaces:
+    """`LoginPlaces` on shared counts."""
+
+    def __init__(self, counts: TakesSlots, most: int | None) -> None:
+        self._counts = counts
+        self._most = most
+
+    async def opened(self, login: str) -> bool:
+        """As `LoginPlaces.opened`."""
+        if self._most is None:
+            return True
+        return await self._counts.take([(f"login {login}", self._most)])
+
+    def closed(self, login: str) -> None:
+        """As `LoginPlaces.closed`."""
+        if self._most is not None:
+            self._counts.give([f"login {login}"])
 
 
 class WorkerTree:
@@ -141,6 +183,7 @@ class WorkerTree:
             )
         )
         self._services = self._desk_services()
+        self._strangers = Strangers()
         self._factories: list[SubmissionFactory] = []
         self._ports: list[IListeningPort] = []
 
@@ -303,6 +346,7 @@ class WorkerTree:
         return DeskServices(
             clock=self._reactor,
             portal=self._login.portal,
+            places=SharedLoginPlaces(self._counts, config.limits.connections_per_login),
             spool=self._spool,
             delivery=self._scheduler,
             content=ContentRules(
@@ -379,6 +423,7 @@ class WorkerTree:
             counts=SharedConnections(
                 self._counts, limits.connections, limits.connections_per_address
             ),
+            strangers=self._strangers,
             tls=self._tls,
             implicit_tls=manner is TlsManner.IMPLICIT,
             trusted=_trusts(listener.trusted)
@@ -393,6 +438,7 @@ class WorkerTree:
             ),
             events=self._events,
             metrics=self.metrics,
+            proxies=_trusts(listener.proxy) if listener.proxy else None,
         )
 
 

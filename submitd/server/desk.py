@@ -32,6 +32,7 @@ from submitd.policy.recipient import check_recipient
 from submitd.policy.sender import SENDER_OK, check_sender
 from submitd.server.allowance import Allowance, Allowances
 from submitd.server.intake import ContentIntake, ContentRules
+from submitd.server.limits import LoginPlaces
 from submitd.smtp.event import (
     ContentArrived,
     ContentEnded,
@@ -59,6 +60,11 @@ CANNOT_TELL: Final = Reply(
 BRAKED: Final = Reply(
     454, EnhancedCode(4, 7, 0), "Too many failed log-ins, try again later"
 )
+CROWDED: Final = Reply(
+    454,
+    EnhancedCode(4, 7, 0),
+    "Too many sessions of this account at once, close some or try again later",
+)
 GO_AHEAD: Final = Reply(354, None, "End data with <CR><LF>.<CR><LF>")
 FULL: Final = Reply(452, EnhancedCode(4, 3, 1), "The spool is full, try again later")
 CANNOT_STORE: Final = Reply(
@@ -82,6 +88,7 @@ class DeskServices:
 
     clock: IReactorTime
     portal: LoginPortal
+    places: LoginPlaces
     spool: Spool
     delivery: TakesMessages
     content: ContentRules
@@ -114,6 +121,8 @@ class Desk:
         self._client = client
         self._trusted_as = trusted_as
         self._who: Submitter | None = None
+        self._place: str | None = None
+        self._is_closed = False
         self._tls: TlsFacts | None = None
         self._reverse_path: Mailbox | None = None
         self._content: ContentIntake | None = None
@@ -156,6 +165,13 @@ class Desk:
         if content is not None:
             Deferred.fromCoroutine(content.abandon())
 
+    def close(self) -> None:
+        """The client is gone: its place among the sessions of its login is free."""
+        self._is_closed = True
+        login, self._place = self._place, None
+        if login is not None:
+            self._services.places.closed(login)
+
     # Who is this?
 
     async def _log_in(self, offered: PasswordOffered) -> Reply:
@@ -184,10 +200,22 @@ class Desk:
                 LOGIN_UNAVAILABLE, login=name, reason=str(problem), **facts
             )
             return CANNOT_TELL
+        if not await self._take_place(who.login):
+            services.metrics.logins.labels("crowded").inc()
+            services.events.emit(LOGIN_BRAKED, login=who.login, reason="crowd", **facts)
+            return CROWDED
         self._who = who
         services.metrics.logins.labels("accepted").inc()
         services.events.emit(LOGIN_SUCCEEDED, login=who.login, **facts)
         return LOGGED_IN
+
+    async def _take_place(self, login: str) -> bool:
+        if not await self._services.places.opened(login):
+            return False
+        self._place = login
+        if self._is_closed:
+            self.close()
+        return True
 
     async def _resolve_trusted(self, offered: SenderOffered) -> Reply:
         assert self._trusted_as is not None  # noqa: S101

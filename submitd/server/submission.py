@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
+    IHalfCloseableProtocol,
     IHandshakeListener,
     IPushProducer,
     IReactorTime,
@@ -32,7 +33,8 @@ from submitd.observe.events import (
     Events,
 )
 from submitd.observe.metrics import Metrics
-from submitd.server.limits import ConnectionCounts
+from submitd.server.limits import ConnectionCounts, Strangers
+from submitd.server.proxy import BadProxyHeader, read_proxy_header
 from submitd.smtp.event import Event, SenderOffered, TlsWanted
 from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession
@@ -46,12 +48,19 @@ TOO_SLOW: Final = Reply(421, EnhancedCode(4, 4, 2), "Time is up, closing")
 SHUTTING_DOWN: Final = Reply(
     421, EnhancedCode(4, 3, 2), "This server is shutting down, try again in a minute"
 )
+NOT_A_PROXY: Final = Reply(
+    554, EnhancedCode(5, 7, 1), "Only a proxy of this server may connect here"
+)
 NOT_TRUSTED: Final = Reply(
     554, EnhancedCode(5, 7, 1), "Not a trusted address; use port 587 or 465"
 )
 
 _MOST_UNREAD: Final = 128 * 1024
 """Octets that wait in a session while a question is open; then reading pauses."""
+
+_A_STRANGER_S_READ: Final = 8192
+"""Octets that are read at once from who has not logged in, and nothing while a question
+is open: thousands may come, say much and mean nothing."""
 
 
 _CUT_OFF: Final = 10.0
@@ -67,6 +76,9 @@ _LAST_WORD: Final = 1.0
 
 _MOST_TURNED_AWAY: Final = 200
 
+_HEADER_TIME: Final = 10.0
+"""Seconds for a PROXY header, which a proxy sends at once: three retransmissions."""
+
 
 class AnswersEvents(Protocol):
     """What a connection needs of its desk."""
@@ -79,6 +91,9 @@ class AnswersEvents(Protocol):
 
     def abandon(self) -> None:
         """The session is broken: drop what it had begun."""
+
+    def close(self) -> None:
+        """The connection is gone. An answer that is still awaited may come yet."""
 
 
 @frozen(kw_only=True)
@@ -97,7 +112,7 @@ class TimeLimits:
     """From the first octet to a log-in: who never does holds another's place."""
 
 
-@implementer(IHandshakeListener, IPushProducer)
+@implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
 class SubmissionProtocol(Connection):
     """Moves bytes between a transport and a session, and keeps time."""
 
@@ -110,12 +125,13 @@ class SubmissionProtocol(Connection):
         session_id: str,
         client: str,
         *,
-        trusted: bool,
+        proxy: str | None = None,
     ) -> None:
+        """``proxy``: who speaks for the client. The connection is counted already."""
         self.factory: SubmissionFactory = factory
         self._id = session_id
         self._client = client
-        self._trusted = trusted
+        self._proxy = proxy
         self._session, self._desk = factory.make(session_id, client)
         self._busy = True  # until admitted
         self._unread = False
@@ -124,9 +140,17 @@ class SubmissionProtocol(Connection):
         self._choked = False
         """The client does not read what it is told."""
 
-        self._counted = False
+        self._counted_as: str | None = None
+        self._counted = proxy is not None
         self._turned_away = False
+        self._most_unread = _MOST_UNREAD
+        self._whole_read: int | None = None
+        """Octets that the transport reads at once, while it reads less."""
+
         self._lost = False
+        self._has_finished = False
+        """The client says no more, and may still listen."""
+
         self._handshaking = False
         self._end = "lost"
         self._hung_up = False
@@ -142,21 +166,28 @@ class SubmissionProtocol(Connection):
         self._transactions = 0
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
+        if not self._session.may_send:
+            self._most_unread = 0
+            self._whole_read = self.transport.bufferSize
+            self.transport.bufferSize = _A_STRANGER_S_READ
         factory.add(self)
         factory.events.emit(
-            SESSION_OPENED, session=self._id, client=self._client, at=factory.name
+            SESSION_OPENED,
+            session=self._id,
+            client=self._client,
+            proxy=self._proxy,
+            at=factory.name,
         )
         if factory.implicit_tls:
             self._start_tls()
         self._watch()
-        if not self._trusted:
+        if self._proxy is None and factory.proxies is not None:
+            self._turn_away(NOT_A_PROXY, "no-proxy")
+        elif not factory.trusted(self._client):
+            self._leave_place()
             self._turn_away(NOT_TRUSTED, "untrusted")
-            return
-        admitted = factory.counts.opened(self._client)
-        if isinstance(admitted, bool):
-            self._admit(admitted=admitted)
         else:
-            self._drive(self._admit_later(admitted))
+            self._enter()
 
     def dataReceived(self, data: bytes) -> None:
         self._active_at = self.factory.clock.seconds()
@@ -164,7 +195,7 @@ class SubmissionProtocol(Connection):
         session.receive_data(data)
         if not (self._busy or self._choked):
             self._pump()
-        elif not self._unread and session.unread > _MOST_UNREAD:
+        elif not self._unread and session.unread > self._most_unread:
             # A client that does not wait for its answers must fill its own
             # socket, not our memory.
             self._unread = True
@@ -201,6 +232,18 @@ class SubmissionProtocol(Connection):
             TLS_STARTED, session=self._id, version=facts.version, cipher=facts.cipher
         )
 
+    def readConnectionLost(self) -> None:
+        """The client has closed its half: what it has asked for is still answered.
+
+        Under TLS this never comes: there an end without a word may be anybody's.
+        """
+        self._has_finished = True
+        if not (self._busy or self._lost):
+            self._hang_up()
+
+    def writeConnectionLost(self) -> None:
+        """Our half is never closed alone."""
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
         if self._timer is not None:
@@ -218,13 +261,18 @@ class SubmissionProtocol(Connection):
                 reason=reason.getErrorMessage()[:200],
             )
         self._session.connection_lost()
-        if self._counted:
-            factory.counts.closed(self._client)
+        self._desk.close()
+        factory.strangers.discard(self)
+        self._leave_place()
         if self._turned_away:
             factory.turning_away -= 1
         factory.metrics.sessions.labels(self._end).inc()
         factory.events.emit(
-            SESSION_CLOSED, session=self._id, client=self._client, end=self._end
+            SESSION_CLOSED,
+            session=self._id,
+            client=self._client,
+            end=self._end,
+            reply=self._ended_with if self._end == "sent-away" else None,
         )
         if not self._busy:
             self._pump()
@@ -263,33 +311,74 @@ class SubmissionProtocol(Connection):
         if self._timer is not None:
             self._timer.reset(_LAST_WORD)
 
-    async def _admit_later(self, admitted: Awaitable[bool]) -> None:
-        self._admit(admitted=await admitted)
+    def give_way(self) -> str | None:
+        """As `Stranger.give_way`."""
+        if self._busy or self._lost or self._hung_up or self._session.may_send:
+            return None
+        self._counted = False
+        self.factory.strangers.discard(self)
+        self._end = "displaced"
+        if self._handshaking or not self._may_be_told():
+            self.transport.abortConnection()
+        else:
+            self._interrupt(TOO_MANY, "displaced")
+        return self._client
 
-    def _admit(self, *, admitted: bool) -> None:
-        if not admitted:
-            if not self._lost:
-                self._turn_away(TOO_MANY, "limit")
-            return
+    def _enter(self) -> None:
+        counts = self.factory.counts
+        admitted = (
+            counts.opened(self._client)
+            if self._proxy is None
+            else counts.named(self._client)
+        )
+        if admitted is True:
+            self._admit()
+        else:
+            self._drive(self._enter_later(admitted))
+
+    async def _enter_later(self, admitted: bool | Awaitable[bool]) -> None:
+        if self._proxy is not None:
+            admitted = await _settled(admitted)
+        else:
+            admitted = await self.factory.find_room(self._client, admitted)
+        if admitted:
+            self._admit()
+        elif not self._lost:
+            self._leave_place()
+            self._turn_away(TOO_MANY, "limit")
+
+    def _admit(self) -> None:
+        self._counted, self._counted_as = True, self._client
         if self._lost:
-            self.factory.counts.closed(self._client)
+            self._leave_place()
             return
-        self._counted = True
+        if not self._session.may_send:
+            self.factory.strangers.add(self)
         self._session.greet()
         self._busy = False
         self._pump()
+
+    def _leave_place(self) -> None:
+        if self._counted:
+            self._counted = False
+            self.factory.counts.closed(self._counted_as)
+
+    def _may_be_told(self) -> bool:
+        """Those who hear why they must go are uncounted for a while: a few only."""
+        if self.factory.turning_away >= _MOST_TURNED_AWAY:
+            return False
+        self._turned_away = True
+        self.factory.turning_away += 1
+        return True
 
     def _turn_away(self, answer: Reply, why: str) -> None:
         self.factory.events.emit(
             SESSION_REFUSED, session=self._id, client=self._client, reason=why
         )
         self._end = why
-        if self.factory.turning_away >= _MOST_TURNED_AWAY:
-            # Those who hear why are uncounted for a while; the others hear nothing.
+        if not self._may_be_told():
             self.transport.abortConnection()
             return
-        self._turned_away = True
-        self.factory.turning_away += 1
         self._session.refuse(answer)
         self._busy = False
         self._pump()
@@ -361,6 +450,10 @@ class SubmissionProtocol(Connection):
         """Nothing to do until more bytes come: all replies leave in one write."""
         session = self._session
         self._flush()
+        if self._whole_read is not None and session.may_send:
+            self.transport.bufferSize = self._whole_read
+            self._whole_read, self._most_unread = None, _MOST_UNREAD
+            self.factory.strangers.discard(self)
         if session.in_transaction:
             if self._transactions != session.transactions:
                 # Each has its own time, though they come one behind the other.
@@ -372,8 +465,17 @@ class SubmissionProtocol(Connection):
                 self.shut_down()
         if session.is_closing and not self._lost:
             if self._end == "lost":
-                self._end = "quit"
+                said_quit = self._ended_with is None
+                self._end = "quit" if said_quit else "sent-away"
             self._hang_up()
+        elif self._has_finished and not self._lost:
+            self._hang_up()
+
+    @property
+    def _ended_with(self) -> str | None:
+        """What the client heard at the end; None: it said QUIT, or was just gone."""
+        words = self._session.last_words
+        return None if words is None or words.code == 221 else words.text
 
     def _hang_up(self) -> None:
         """Close. A client that neither reads nor closes its end is cut off."""
@@ -447,6 +549,115 @@ class SubmissionProtocol(Connection):
             self.transport.abortConnection()
 
 
+class ProxiedConnection(Connection):
+    """A proxy's connection, until its header has said whose it is.
+
+    It holds a place among all connections from the start.
+    """
+
+    transport: Any
+
+    def __init__(
+        self, factory: "SubmissionFactory", session_id: str, proxy: str
+    ) -> None:
+        self._factory = factory
+        self._id = session_id
+        self._proxy = proxy
+        self._arrived = b""
+        self._client: str | None = None
+        self._counted = False
+        self._paused = False
+        self._lost = False
+        self._alarm: IDelayedCall | None = None
+
+    # Twisted calls these
+
+    def connectionMade(self) -> None:
+        factory = self._factory
+        factory.expect(self)
+        self._alarm = factory.clock.callLater(
+            _HEADER_TIME, self._refuse, "no PROXY header came"
+        )
+        Deferred.fromCoroutine(self._enter()).addErrback(
+            lambda failure: factory.events.failure(
+                SESSION_BROKEN, failure.value, session=self._id
+            )
+        )
+
+    def dataReceived(self, data: bytes) -> None:
+        self._arrived += data
+        if self._client is not None:
+            # It is not admitted yet: what follows the header fills its own socket.
+            self._paused = True
+            self.transport.pauseProducing()
+            return
+        try:
+            header = read_proxy_header(self._arrived)
+        except BadProxyHeader as problem:
+            self._refuse(f"bad PROXY header: {problem}")
+            return
+        if header is not None:
+            self._client = header.client or self._proxy
+            self._arrived = header.rest
+            self._go_on()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
+        self._lost = True
+        self._leave()
+        if self._counted:
+            self._factory.counts.closed(None)
+
+    # Ours
+
+    def abort(self) -> None:
+        """The server stops."""
+        self.transport.abortConnection()
+
+    async def _enter(self) -> None:
+        factory = self._factory
+        counted = await factory.find_room(None, factory.counts.opened(None))
+        if not counted:
+            self._refuse("limit")
+        elif self._lost:
+            factory.counts.closed(None)
+        else:
+            self._counted = True
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Hand it over, where both are known: that there is room, and for whom."""
+        if not self._counted or self._client is None or self._lost:
+            return
+        self._leave()
+        self._counted = False
+        transport = self.transport
+        protocol = SubmissionProtocol(
+            self._factory, self._id, self._client, proxy=self._proxy
+        )
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        if self._paused:
+            transport.resumeProducing()
+        if self._arrived:
+            # With implicit TLS this is TLS's by now.
+            transport.protocol.dataReceived(self._arrived)
+
+    def _leave(self) -> None:
+        self._factory.expect_no_more(self)
+        if self._alarm is not None and self._alarm.active():
+            self._alarm.cancel()
+
+    def _refuse(self, why: str) -> None:
+        if self._lost:
+            return
+        self._leave()
+        self._factory.events.emit(
+            SESSION_REFUSED, session=self._id, client=self._proxy, reason=why
+        )
+        # A proxy would not understand what the client should hear.
+        self.transport.abortConnection()
+
+
 class SubmissionFactory(Factory):
     """Connections of one listener."""
 
@@ -459,18 +670,29 @@ class SubmissionFactory(Factory):
         clock: IReactorTime,
         make: Callable[[str, str], tuple[ServerSession, AnswersEvents]],
         counts: ConnectionCounts,
+        strangers: Strangers,
         tls: ServerTls | None,
         implicit_tls: bool,
         trusted: Callable[[str], bool],
         time_limits: TimeLimits,
         events: Events,
         metrics: Metrics,
+        proxies: Callable[[str], bool] | None = None,
     ) -> None:
-        """``make`` gives the session and desk for (session id, client address)."""
+        """``make`` gives the session and desk for (session id, client address).
+
+        ``strangers`` are those of all listeners that ``counts`` counts for.
+
+        ``proxies``: whose PROXY headers are believed; nobody else may connect. None:
+        clients connect by themselves.
+        """
         self.name = name
         self.clock = clock
         self.make = make
         self.counts = counts
+        self.strangers = strangers
+        self.proxies = proxies
+        self.trusted = trusted
         self.tls = tls
         self.implicit_tls = implicit_tls
         self.time_limits = time_limits
@@ -481,17 +703,37 @@ class SubmissionFactory(Factory):
         """Connections that hear that they are not wanted."""
 
         self.look_again = 5.0
-        self._trusted = trusted
         self._open: set[SubmissionProtocol] = set()
+        self._unnamed: set[ProxiedConnection] = set()
         self._all_closed: Deferred[None] | None = None
 
-    def buildProtocol(  # type: ignore[override]  # Twisted's stub is untyped here
-        self, addr: IAddress | None
-    ) -> SubmissionProtocol:
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
         client = str(getattr(addr, "host", "unknown")).removeprefix("::ffff:")
-        return SubmissionProtocol(
-            self, secrets.token_hex(6), client, trusted=self._trusted(client)
-        )
+        session_id = secrets.token_hex(6)
+        if self.proxies is not None and self.proxies(client):
+            return ProxiedConnection(self, session_id, client)
+        return SubmissionProtocol(self, session_id, client)
+
+    async def find_room(
+        self, address: str | None, counted: bool | Awaitable[bool]
+    ) -> bool:
+        """What ``counts.opened`` came to; a stranger gives way where it was no."""
+        counts = self.counts
+        if await _settled(counted):
+            return True
+        if await _settled(counts.is_full()):
+            gone = self.strangers.make_room()
+            return gone is not None and await _settled(counts.replaced(gone, address))
+        # They are too many from this address, or somebody has left just now.
+        return await _settled(counts.opened(address))
+
+    def expect(self, connection: "ProxiedConnection") -> None:
+        """A proxy has come, and will say for whom."""
+        self._unnamed.add(connection)
+
+    def expect_no_more(self, connection: "ProxiedConnection") -> None:
+        """It has said so, or is gone."""
+        self._unnamed.discard(connection)
 
     def add(self, connection: SubmissionProtocol) -> None:
         """A connection has come."""
@@ -509,6 +751,8 @@ class SubmissionFactory(Factory):
     def shut_down(self, grace: float) -> Deferred[None]:
         """End every session: open transactions have ``grace`` seconds to finish."""
         self.stopping = True
+        for unnamed in tuple(self._unnamed):
+            unnamed.abort()
         for connection in tuple(self._open):
             connection.shut_down()
         if not self._open:
@@ -526,6 +770,10 @@ class SubmissionFactory(Factory):
     def _end_all(self) -> None:
         for connection in tuple(self._open):
             connection.end_now()
+
+
+async def _settled(answer: bool | Awaitable[bool]) -> bool:
+    return answer if isinstance(answer, bool) else await answer
 
 
 async def _nothing() -> None:

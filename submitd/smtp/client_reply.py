@@ -43,9 +43,9 @@ class ReplyReader:
         """
         while True:
             line, newline, rest = self._buffer.partition(b"\n")
+            if len(line) > _MOST_OCTETS:
+                raise BadReply("a line without end")
             if not newline:
-                if len(self._buffer) > _MOST_OCTETS:
-                    raise BadReply("a line without end")
                 return None
             self._buffer = rest
             read = (_read_again if len(line) <= MAX_TEXT else _read)(line)

@@ -44,11 +44,13 @@ class Conversation(ABC):
     Attributes:
         smtputf8: the client understands UTF-8 in replies.
         is_closing: send what `data_to_send` gives, then close the connection.
+        last_words: what the session was ended with; None while it was not.
     """
 
     def __init__(self) -> None:
         self.smtputf8 = False
         self.is_closing = False
+        self.last_words: Reply | None = None
         self._arrived = InputBuffer()
         self._said: list[bytes] = []
         self._said_size = 0
@@ -149,6 +151,7 @@ class Conversation(ABC):
 
     def _close(self, verdict: Reply) -> None:
         self._say(verdict)
+        self.last_words = self.last_words or verdict
         self.is_closing = True
         self._arrived.clear()
 

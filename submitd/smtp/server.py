@@ -33,6 +33,9 @@ _SMALL_TALK: Final = frozenset(
 _MOST_SMALL_TALK: Final = 1000
 """Commands that are no fault and bring no mail, between two accepted messages."""
 
+_MOST_BEFORE_LOG_IN: Final = 100
+"""… and before a log-in: what is answered to many who do not read must fit memory."""
+
 _MOST_ANNOUNCED: Final = 999_999
 """No limit has more digits (RFC 9422 section 4)."""
 
@@ -269,7 +272,8 @@ class ServerSession(Conversation):
 
     def _has_talked_enough(self) -> bool:
         self._small_talk += 1
-        return self._small_talk > _MOST_SMALL_TALK
+        most = _MOST_SMALL_TALK if self.may_send else _MOST_BEFORE_LOG_IN
+        return self._small_talk > most
 
     # Hello and small talk
 
@@ -357,6 +361,14 @@ class ServerSession(Conversation):
 
     def _on_unsupported(self, _: bytes) -> None:
         self._object(reply.NOT_IMPLEMENTED)
+
+    def _on_foreign(self, _: bytes) -> None:
+        """A browser that was told to post commands, or a proxy that nobody expected.
+
+        What follows is not a client's of ours, or its replies would be one behind.
+        """
+        self._say(reply.BAD_COMMAND)
+        self._close(reply.CANNOT_GO_ON)
 
     def _on_quit(self, argument: bytes) -> None:
         if argument:
@@ -564,6 +576,15 @@ class ServerSession(Conversation):
             self._close(reply.CANNOT_GO_ON)
             return
         octets, is_last = size
+        barred = self._barred()
+        if barred is not None and octets > self._limits.line:
+            # Not worth its way: whoever may send nothing may send without end.
+            self._say(barred)
+            self._close(reply.CANNOT_GO_ON)
+            return
+        if not (octets or is_last) and self._has_talked_enough():
+            self._close(reply.TOO_MANY_ERRORS)
+            return
         content, offer = self._judge_chunk(octets)
         self._reception = ChunkReception(octets, content, is_last=is_last)
         if offer is None:
@@ -665,4 +686,11 @@ class ServerSession(Conversation):
         b"SEND": _on_unsupported,
         b"SOML": _on_unsupported,
         b"SAML": _on_unsupported,
+        b"CONNECT": _on_foreign,
+        b"GET": _on_foreign,
+        b"HEAD": _on_foreign,
+        b"OPTIONS": _on_foreign,
+        b"POST": _on_foreign,
+        b"PROXY": _on_foreign,
+        b"PUT": _on_foreign,
     }

@@ -16,7 +16,13 @@ from submitd.mail.status import EnhancedCode
 from submitd.smtp import extension
 from submitd.smtp.event import SenderOffered
 from submitd.smtp.extension import parameters_of
-from submitd.smtp.grammar import read_bdat, read_mail, read_rcpt, split_command
+from submitd.smtp.grammar import (
+    read_bdat,
+    read_hello,
+    read_mail,
+    read_rcpt,
+    split_command,
+)
 from submitd.smtp.reply import Reply
 from submitd.smtp.xtext import (
     decode_utf8_address,
@@ -24,6 +30,7 @@ from submitd.smtp.xtext import (
     encode_utf8_address,
     encode_xtext,
 )
+from submitd.spool.rows import read_forward_path, wishes_text
 
 KNOWN: Final = parameters_of((*extension.ALWAYS, *extension.OPTIONAL, extension.AUTH))
 
@@ -112,6 +119,33 @@ def test_a_forward_path_is_read_as_it_was_written(
     )
 
     assert read == ForwardPath(mailbox, notify, orcpt)
+
+
+@given(st.integers(0, 10**18 - 1), st.booleans())
+def test_a_chunk_s_size_is_read_as_it_was_written(size: int, is_last: bool) -> None:
+    argument = f"{size}{' LAST' if is_last else ''}".encode()
+
+    assert read_bdat(argument) == (size, is_last)
+
+
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1))
+def test_a_client_s_name_is_read_as_it_was_written(name: str) -> None:
+    assert read_hello(name.encode()) == (name if len(name) <= 255 else None)
+
+
+@given(DOMAINS)
+def test_a_domain_is_read_as_it_was_written(domain: str) -> None:
+    assert parse_domain(domain) == domain
+
+
+@given(MAILBOXES, st.none() | NOTIFY, st.none() | PRINTABLE)
+def test_a_forward_path_comes_out_of_the_spool_as_it_went_in(
+    mailbox: Mailbox, notify: Notify | None, original: str | None
+) -> None:
+    orcpt = None if original is None else OriginalRecipient("rfc822", original)
+    path = ForwardPath(mailbox, notify, orcpt)
+
+    assert read_forward_path(str(mailbox), wishes_text(path)) == path
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda some: b"<" + some))

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from submitd.mail.trace import TlsFacts
 from submitd.observe.metrics import Metrics
+from submitd.server.limits import Strangers
 from submitd.server.submission import SubmissionFactory, TimeLimits
 from submitd.smtp.server import ServerSession
 from submitd.tls.server import ServerTls
@@ -25,16 +26,28 @@ class _Desk(StandInDesk):
     def tls_started(self, facts: TlsFacts) -> None:
         """Nothing depends on it here."""
 
+    def close(self) -> None:
+        """Nothing is counted here."""
+
     def abandon(self) -> None:
         """The session is broken."""
         raise AssertionError("the session is broken")
 
 
 class _Everybody:
-    def opened(self, client: str) -> bool:  # noqa: ARG002
+    def opened(self, address: str | None) -> bool:  # noqa: ARG002
         return True
 
-    def closed(self, client: str) -> None:
+    def named(self, address: str) -> bool:  # noqa: ARG002
+        return True
+
+    def is_full(self) -> bool:
+        return False
+
+    def replaced(self, gone: str, address: str | None) -> bool:  # noqa: ARG002
+        return True
+
+    def closed(self, address: str | None) -> None:
         """Nothing is counted."""
 
 
@@ -55,6 +68,7 @@ class LoopbackServer:
             clock=reactor,
             make=self._make,
             counts=_Everybody(),
+            strangers=Strangers(),
             tls=tls,
             implicit_tls=settings.get("listener", "implicit") == "implicit",
             trusted=lambda _: True,

@@ -188,8 +188,8 @@ domain = []
         ),
         "[listener] plain = 3: must be a table",
         (
-            "[listener.odd] zzz: no such setting; there are: address, port, submitter, "
-            "tls, trusted"
+            "[listener.odd] zzz: no such setting; there are: address, port, proxy, "
+            "submitter, tls, trusted"
         ),
         "[listener.odd] port = 70000: must be a whole number from 0 to 65535",
         "[senders] test = 3: must be a list",

@@ -1,5 +1,7 @@
 """Whose name a message carries; hostile From fields must not get past."""
 
+import encodings
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -152,7 +154,10 @@ def test_the_refusal_names_the_mailbox_that_is_not_theirs() -> None:
         (b"From: =?utf-8?q?bob=40example.org=0A?= <alice@example.org>", "hides"),
         (b"From: =?utf-8?q?bob=E2=80=AE?= <alice@example.org>", "hides"),
         (b"From: =?no-such?q?bob?= <alice@example.org>", "malformed encoded word"),
+        (b"From: =?punycode?q?bob?= <alice@example.org>", "malformed encoded word"),
+        (b"From: =?zlib?q?bob?= <alice@example.org>", "malformed encoded word"),
         (b"From: " + b"alice@example.org," * 51 + b"x", "too many"),
+        (b"From: alice@\texample.org", 'unexpected "U+0009"'),
     ],
 )
 def test_what_programs_read_differently_is_refused_with_the_reason(
@@ -164,6 +169,27 @@ def test_what_programs_read_differently_is_refused_with_the_reason(
     assert str(reply.enhanced) == "5.6.0"
     assert "From field cannot be read" in reply.text
     assert reason in reply.text
+
+
+@pytest.mark.parametrize(
+    "charset",
+    ["UTF-8", "us-ascii", "ISO-8859-15", "windows-1252", "koi8-u", "iso-2022-jp"],
+)
+def test_charsets_in_use_are_known(charset: str) -> None:
+    """RFC 2047 section 3."""
+    line = f"From: =?{charset}?q?bob?= <alice@example.org>".encode()
+
+    assert verdict(line) == CONTENT_OK
+
+
+def test_no_name_of_a_charset_is_kept() -> None:
+    """Python remembers for ever what it was asked for: a megabyte in five messages."""
+    name = b"no-such-" + b"x" * 1000
+    verdict(b"From: =?" + name + b"?q?bob?= <alice@example.org>")
+
+    remembered: dict[str, object] = encodings._cache
+    assert not any(one.startswith("no_such_") for one in remembered)
+    assert not any(one.startswith("no-such-") for one in remembered)
 
 
 @pytest.mark.rfc("6532", "3.2")

@@ -37,6 +37,7 @@ def test_where_the_counts_cannot_be_read_the_message_is_put_off() -> None:
         DeskServices(
             clock=Clock(),
             portal=cast("Any", None),
+            places=cast("Any", None),
             spool=spool,
             delivery=cast("Any", None),
             content=ContentRules(

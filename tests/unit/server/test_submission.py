@@ -1,7 +1,7 @@
 """A connection under a clock: how long a client may take, and its end."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from twisted.internet.error import ConnectionDone
@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from submitd.mail.trace import TlsFacts
 from submitd.observe.metrics import Metrics
+from submitd.server.limits import Strangers
 from submitd.server.submission import (
     SHUTTING_DOWN,
     SubmissionFactory,
@@ -31,6 +32,9 @@ class Desk(StandInDesk):
     def tls_started(self, facts: TlsFacts) -> None:
         """Nothing depends on it here."""
 
+    def close(self) -> None:
+        """Nothing is counted here."""
+
     def abandon(self) -> None:
         raise AssertionError("the session is broken")
 
@@ -38,7 +42,10 @@ class Desk(StandInDesk):
 class Wire(StringTransport):
     """A transport that waits for the other end, unless it is cut."""
 
+    bufferSize = 65536  # noqa: N815 - as TCP
     closing = False
+    protocol: Any
+    """As a connection has it: whom the octets that come are for."""
 
     def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802
         """As TCP."""
@@ -64,6 +71,7 @@ class Site:
             clock=self.clock,
             make=self._make,
             counts=self,
+            strangers=Strangers(),
             tls=None,
             implicit_tls=False,
             trusted=lambda _: True,
@@ -75,15 +83,25 @@ class Site:
     def _make(self, session_id: str, client: str) -> tuple[ServerSession, Desk]:  # noqa: ARG002
         return make_session(self._settings), Desk()
 
-    def opened(self, address: str) -> bool:  # noqa: ARG002
+    def opened(self, address: str | None) -> bool:  # noqa: ARG002
         self.counted += self.room
         return self.room
 
-    def closed(self, address: str) -> None:  # noqa: ARG002
+    def named(self, address: str) -> bool:  # noqa: ARG002
+        return self.room
+
+    def is_full(self) -> bool:
+        return not self.room
+
+    def replaced(self, gone: str, address: str | None) -> bool:  # noqa: ARG002
+        return True
+
+    def closed(self, address: str | None) -> None:  # noqa: ARG002
         self.counted -= 1
 
     def connect(self) -> tuple[SubmissionProtocol, Wire]:
         protocol = self.factory.buildProtocol(None)
+        assert isinstance(protocol, SubmissionProtocol)
         wire = Wire()
         protocol.makeConnection(wire)
         return protocol, wire
@@ -222,6 +240,40 @@ def test_at_the_end_of_a_stops_grace_all_are_told_and_none_is_waited_for() -> No
     for protocol in (sent, begun):
         protocol.connectionLost(Failure(ConnectionDone()))
     assert here.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("octets", "end"),
+    [
+        (b"QUIT\r\n", ("quit", None)),
+        (b"GET / HTTP/1.0\r\n", ("sent-away", "Cannot go on after this, closing")),
+        (b"x\r\n" * 20, ("sent-away", "Too many errors, closing")),
+        (b"NOOP\r\n", ("lost", None)),
+    ],
+)
+def test_the_log_says_in_one_line_how_a_session_ended(
+    octets: bytes, end: tuple[str, str | None]
+) -> None:
+    here = site()
+    protocol, _ = here.connect()
+    protocol.dataReceived(octets)
+    protocol.connectionLost(Failure(ConnectionDone()))
+    assert here.events.names == ["session-opened", "session-closed"]
+    facts = here.events.emitted[-1][1]
+    assert (facts["end"], facts["reply"]) == end
+
+
+def test_who_has_closed_its_half_is_answered_and_let_go() -> None:
+    here = site()
+    protocol, wire = here.connect()
+    protocol.dataReceived(b"EHLO x\r\n" + MAIL + b".\r\n" + MAIL)
+    protocol.readConnectionLost()
+    assert wire.value().count(b"250 2.0.0 Queued") == 1
+    assert wire.closing
+    protocol.writeConnectionLost()
+    protocol.connectionLost(Failure(ConnectionDone()))
+    assert here.clock.getDelayedCalls() == []
+    assert here.counted == 0
 
 
 def test_a_crowd_that_is_turned_away_does_not_pile_up() -> None:
