@@ -34,8 +34,6 @@ from submitd.observe.metrics import Metrics, Snapshot, Summed
 from submitd.process.login import build_login
 from submitd.process.material import Material
 from submitd.process.pipe import NoAnswer, Pipe
-from submitd.sasl.login import Login as LoginMechanism
-from submitd.sasl.plain import Plain
 from submitd.server.desk import Desk, DeskServices
 from submitd.server.intake import ContentRules, signer_for
 from submitd.server.submission import SubmissionFactory, TimeLimits
@@ -186,7 +184,7 @@ class WorkerTree:
     async def start(self) -> None:
         """Start it all; listening comes last."""
         self._spool.start()
-        self._login.start()
+        await self._login.start()
         self._scheduler.startService()
         if self._watch is not None:
             self._watch.startService()
@@ -363,7 +361,6 @@ class WorkerTree:
             else LineEnds.NORMALISE
         )
         hostname = self._material.hostname
-        mechanisms = (Plain(), LoginMechanism())
         portal = self._services.portal
 
         def make(session_id: str, client: str) -> tuple[ServerSession, Desk]:
@@ -371,7 +368,8 @@ class WorkerTree:
                 hostname,
                 manner,
                 session_limits,
-                mechanisms=mechanisms,
+                # Under TLS its desk offers what is then possible.
+                mechanisms=portal.mechanisms(None),
                 line_ends=line_ends,
             )
             trusted_as = (

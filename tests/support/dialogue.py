@@ -31,7 +31,8 @@ Settings: ``about``, ``rfc`` (number and section; more behind commas),
 ``listener`` (``implicit``, ``starttls``, ``none``), ``log in`` (``no``: begin
 with the greeting; otherwise a log-in as alice has gone before), ``cut``
 (``no``: what happens depends on the segments, for a reason that is given),
-and limits and manners of the server by name.
+``mechanisms`` (instead of PLAIN and LOGIN, with commas between), and limits and
+manners of the server by name.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,18 +1,23 @@
 """A server session without a carrier, and someone to answer its questions."""
 
+import hmac
 from collections.abc import Mapping
 from typing import Final
 
 from submitd.mail.status import EnhancedCode
-from submitd.sasl.login import Login
-from submitd.sasl.plain import Plain
+from submitd.sasl.mechanism import Certificate, Digest, KeysProof, Token
+from submitd.sasl.scram_keys import make_keys
 from submitd.smtp import extension
+from submitd.smtp.conversation import Answer
 from submitd.smtp.event import (
     ContentArrived,
     ContentEnded,
     ContentOffered,
     Event,
+    KeysFound,
+    KeysWanted,
     PasswordOffered,
+    ProofOffered,
     RecipientOffered,
     SenderOffered,
     TlsWanted,
@@ -21,6 +26,7 @@ from submitd.smtp.event import (
 from submitd.smtp.framing import LineEnds
 from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession, SessionLimits, TlsManner
+from tests.support.mechanisms import PENCIL, SALT, named_all
 
 HOSTNAME: Final = "submit.example.org"
 
@@ -44,7 +50,8 @@ class StandInDesk:
     alice's password is ``secret``; what is named ``…@refused.example`` is
     refused, ``…@full.example`` not now, ``…@closing.example`` with 421. A
     recipient at ``nodata.example`` makes the content unwelcome, and content
-    that holds the word ``refuseme`` is refused in the end.
+    that holds the word ``refuseme`` is refused in the end. ``user`` and ``locked``
+    have the password ``pencil``, for SCRAM; the account of the latter is locked.
     """
 
     def __init__(self) -> None:
@@ -53,10 +60,10 @@ class StandInDesk:
         self.is_open = False
         self._content = b""
 
-    def answer(self, event: Event) -> Reply | None:
+    def answer(self, event: Event) -> Answer:
         self.events.append(event)
         match event:
-            case PasswordOffered():
+            case PasswordOffered() | KeysWanted() | ProofOffered():
                 return self._log_in(event)
             case SenderOffered():
                 return self._begin(event)
@@ -95,11 +102,33 @@ class StandInDesk:
         self.accepted.append(self._content)
         return QUEUED
 
-    def _log_in(self, offered: PasswordOffered) -> Reply:
+    def _log_in(self, offered: PasswordOffered | KeysWanted | ProofOffered) -> Answer:
+        if isinstance(offered, ProofOffered):
+            return _judge(offered.proof)
         if offered.authcid == "nobody-knows":
             return CANNOT_TELL
+        if isinstance(offered, KeysWanted):
+            is_known = offered.authcid in ("user", "locked")
+            return KeysFound(PENCIL if is_known else make_keys("?", SALT, 4096))
         proved = (offered.authcid, offered.password) == ("alice", "secret")
         return LOGGED_IN if proved else LOG_IN_REFUSED
+
+
+def _judge(proof: object) -> Reply:
+    proved = False
+    match proof:
+        case KeysProof(authcid, authzid, fault):
+            proved = authcid == "user" and authzid in ("", "user") and not fault
+        case Token(token="issuer-is-down"):
+            return CANNOT_TELL
+        case Token(authzid, token):
+            proved = token == "good.token" and authzid in ("", "alice")
+        case Certificate(authzid):
+            proved = authzid in ("", "alice")
+        case Digest(authcid, challenge, digest):
+            made = hmac.new(b"tanstaaftanstaaf", challenge, "md5").hexdigest()
+            proved = (authcid, digest) == ("tim", made)
+    return LOGGED_IN if proved else LOG_IN_REFUSED
 
 
 def _by_domain(domain: str, verdict: Reply) -> Reply:
@@ -126,7 +155,7 @@ def make_session(settings: Mapping[str, str]) -> ServerSession:
         manner,
         SessionLimits(**numbers),
         () if settings.get("extensions") == "none" else extension.OPTIONAL,
-        (Plain(), Login()),
+        named_all(settings.get("mechanisms", "PLAIN, LOGIN")),
         LineEnds[settings.get("line_ends", "strict").upper()],
     )
 
