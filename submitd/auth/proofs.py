@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from submitd.auth.checkers import KnowsAccounts, NotTheirs, first_answer
+from submitd.auth.errors import AccountLocked
 from submitd.sasl.channel import CertificateNames, Channel
 from submitd.sasl.cram import CramMd5
 from submitd.sasl.external import External
@@ -266,7 +267,11 @@ class Proofs:
             tokens = self._tokens
             if tokens is None or not proof.token:
                 raise UnauthorizedLogin("no token")
-            return await self._account(await tokens.user_of(proof.token))
+            user = await tokens.user_of(proof.token)
+            try:
+                return await self._account(user)
+            except NotTheirs:
+                raise UnauthorizedLogin(f"nobody here is called {user}") from None
 
         return Shown(
             authcid="",
@@ -299,5 +304,10 @@ class Proofs:
         )
 
     async def _account(self, login: str) -> str:
-        """Raises as `first_answer`, and NotTheirs where nobody has that name."""
-        return await first_answer(self._sources, lambda source: source.account(login))
+        """Raises as `first_answer`; a lock says whose it is, as no password does."""
+        try:
+            return await first_answer(
+                self._sources, lambda source: source.account(login)
+            )
+        except AccountLocked as lock:
+            raise AccountLocked(f"{login}: {lock}") from lock

@@ -17,10 +17,12 @@ from twisted.internet import reactor
 
 from submitd.sasl.scram_keys import make_keys
 from tests.support.certificates import ClientAuthority, principal_name
+from tests.support.dns_peers import free_port
 from tests.support.in_reactor import in_reactor
 from tests.support.issuer import Issuer
 from tests.support.mechanisms import ScramClient
 from tests.support.one_process import OneProcess, in_thread
+from tests.support.slapd import Slapd, person
 
 pytestmark = pytest.mark.integration
 
@@ -222,6 +224,69 @@ async def test_what_is_offered_follows_the_password_file(tmp_path: Path) -> None
             assert await in_thread(lambda server=server: offered(server)) == auth  # type: ignore[misc]
 
 
+DIRECTORY: Final = """
+[ldap]
+servers = ["{url}"]
+ca_file = "{ca}"
+base = "ou=users,dc=example,dc=org"
+bind_dn = "cn=submitd,ou=services,dc=example,dc=org"
+bind_password_file = "reader"
+lock_filter = "(mailDisableMessage=*)"
+check = "hash"
+scram_attribute = "mailPassword"
+"""
+
+
+def authpassword(password: str) -> str:
+    """As RFC 5803 writes keys."""
+    iterations, salt, stored_key, server_key = stored(password)[15:].split(",")
+    return f"SCRAM-SHA-256${iterations}:{salt}${stored_key}:{server_key}"
+
+
+@pytest.mark.peers("gsasl", "slapd")
+@pytest.mark.rfc("5803", "2")
+@in_reactor
+async def test_keys_and_locks_of_a_directory(tmp_path: Path, peer: Peer) -> None:
+    """And who has keys there can log in with the password as well."""
+    locks = {
+        "erna": {"userPassword": "{CRYPT}*LK*"},
+        "fritz": {"accountStatus": "inactive 2020-01-01"},
+        "gerd": {"shadowExpire": "1"},
+        "hanna": {"mailDisableMessage": "on leave"},
+    }
+    people = [
+        person("carla", mailPassword=stored("of carla")),
+        person("dirk", mailPassword=authpassword("of dirk")),
+        *(
+            person(name, mailPassword=stored(f"of {name}"), **lock)
+            for name, lock in locks.items()
+        ),
+    ]
+    slapd = Slapd(peer("slapd"), tmp_path / "ldap", free_port(), tuple(people))
+    ca = await in_thread(slapd.prepare)
+    await in_thread(slapd.start)
+    (tmp_path / "reader").write_text("reader\n")
+    more = DIRECTORY.format(url=slapd.url, ca=ca)
+    async with serving(tmp_path, more, log_in='order = ["ldap"]') as server:
+
+        async def said(name: str, password: str, mechanism: str) -> str:
+            words = ("--authentication-id", name, "--password", password)
+            _, told = await in_thread(lambda: gsasl(peer, server, mechanism, *words))
+            return told
+
+        for name in ("carla", "CARLA", "dirk"):
+            for mechanism in ("SCRAM-SHA-256-PLUS", "PLAIN"):
+                password = f"of {name.lower()}"
+                assert "235 2.7.0" in await said(name, password, mechanism)
+        for name in locks:
+            assert "535 5.7.8" in await said(name, f"of {name}", "SCRAM-SHA-256-PLUS")
+        await server.until(lambda: server.log.count("[account-locked]") == len(locks))
+        await in_thread(slapd.stop)
+        told = await said("carla", "of carla", "SCRAM-SHA-256-PLUS")
+        assert "454 4.7.0" in told
+        await server.logs("[login-unavailable]")
+
+
 def swaks(
     peer: Peer, server: OneProcess, mechanism: str, password: str
 ) -> subprocess.CompletedProcess[str]:
@@ -305,8 +370,11 @@ async def test_curl_by_a_signed_token(
             (issuer.token(exp=1), "expired_token"),
             (issuer.token(aud="elsewhere"), "aud"),
             (issuer.token(iss="https://evil.example"), "iss"),
-            (issuer.token(preferred_username="late"), "password file locks it"),
-            (issuer.token(preferred_username="ghost"), "refused"),
+            (
+                issuer.token(preferred_username="late"),
+                "late: the password file locks it",
+            ),
+            (issuer.token(preferred_username="ghost"), "nobody here is called ghost"),
             ("not.a.token", "no signed token"),
         )
         for token, reason in refused:
