@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from OpenSSL import SSL
 from service_identity.exceptions import CertificateError, VerificationError
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.protocol import Protocol, connectionDone
@@ -17,6 +17,8 @@ from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
     FileBodyProducer,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
     ResponseDone,
     ResponseFailed,
 )
@@ -29,6 +31,9 @@ _MOST_OCTETS: Final = 512 * 1024
 
 _FAULTS: Final = (
     TimedOut,
+    CancelledError,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
     ResponseFailed,
     ConnectError,
     ConnectionClosed,
@@ -146,4 +151,6 @@ class HttpsClient:
 def _words(problem: BaseException) -> str:
     inner = getattr(problem, "reasons", None)
     cause = inner[0].value if inner else problem
+    if isinstance(cause, TimedOut | CancelledError):
+        return "no answer in time"
     return f"{type(cause).__name__} {cause}".strip()[:200]

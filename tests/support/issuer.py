@@ -12,7 +12,7 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from tests.support.certificates import make_certificate
 
@@ -26,12 +26,15 @@ class _Answer(Resource):
         super().__init__()
         self._issuer = issuer
 
-    def render(self, request: Request) -> bytes:
+    def render(self, request: Request) -> bytes | int:
         issuer = self._issuer
         issuer.asked.append(request.path.decode())
+        if issuer.is_silent:
+            return NOT_DONE_YET
         request.setHeader(b"Content-Type", b"application/json")
         if issuer.fault:
             request.setResponseCode(issuer.fault)
+            request.setHeader(b"Location", f"{issuer.url}/elsewhere".encode())
             return b"{}"
         if request.path == b"/keys":
             return issuer.answer or json.dumps(issuer.key_set()).encode()
@@ -43,7 +46,9 @@ class _Answer(Resource):
 
 
 class Issuer:
-    """``known``: what it says of tokens; ``fault``: an HTTP status instead."""
+    """``known``: what it says of tokens; ``fault``: an HTTP status instead;
+    ``is_silent``: it says nothing.
+    """
 
     def __init__(self, reactor: Any, folder: Path) -> None:  # noqa: ANN401
         self.ca = make_certificate(
@@ -57,6 +62,7 @@ class Issuer:
         self.known: dict[str, dict[str, object]] = {}
         self.answer = b""
         self.fault = 0
+        self.is_silent = False
         self.authorization = b"Basic " + b64encode(b"submitd:secret+word")
         self._port: IListeningPort = reactor.listenSSL(
             0, Site(_Answer(self)), factory, interface="127.0.0.1"
