@@ -74,6 +74,9 @@ class TokenRules:
             registry.validate(dict(claims))
         except JoseError as problem:
             raise UnauthorizedLogin(f"the token's claims: {problem}") from problem
+        if claims.get("iss", self.issuer) != self.issuer:
+            # Some versions of the library take a list with the right one in it.
+            raise UnauthorizedLogin("the token's claims: iss is no single issuer")
         if missing := set(self.scopes) - _scopes_in(claims):
             raise UnauthorizedLogin(f"the token lacks the scope {min(missing)}")
         named = claims.get(self.user_claim)

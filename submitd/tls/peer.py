@@ -1,14 +1,17 @@
 """What a connection's TLS tells about the client, and what can be bound to it."""
 
-from typing import Final
+from typing import Any, Final
 
 from attrs import define
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.bindings.openssl.binding import Binding
 from cryptography.hazmat.primitives import hashes
 from OpenSSL import SSL, crypto
 
 from submitd.sasl.channel import CertificateNames, Channel
+
+_OPENSSL: Final[Any] = Binding().lib
 
 _PRINCIPAL: Final = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
 """otherName of Microsoft's: a user principal name."""
@@ -55,6 +58,10 @@ def note_verification(
         verification = connection.verification
         verification.is_faulty |= bool(fault) or not is_good
         verification.is_leaf_good |= depth == 0 and bool(is_good)
+    if not is_good:
+        # OpenSSL keeps what went wrong in a queue of the thread's, and would take it
+        # for the end of whatever connection is read next, be it another client's.
+        _OPENSSL.ERR_clear_error()
     return True
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.bindings.openssl.binding import Binding
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from OpenSSL import SSL
@@ -105,6 +106,21 @@ def test_who_shows_none_or_a_wrong_one_is_served_and_has_none(
             key = (other / "self-key.pem").read_bytes()
             shown.write_bytes(shown.read_bytes() + key)
         assert handshakes.channel(shown).certificate is None
+
+
+def test_a_forged_certificate_breaks_no_other_connection(
+    handshakes: Handshakes,
+) -> None:
+    """OpenSSL's errors wait in one place for whoever reads next."""
+    other = handshakes.folder / "other"
+    other.mkdir()
+    forged = ClientAuthority(other).make("forged.pem", [ALICE])
+    _, innocent = handshakes.meet(handshakes.client(None))
+    _, server = handshakes.meet(handshakes.client(forged))
+    assert Binding().lib.ERR_peek_error() == 0
+    for one in (innocent, server):
+        with pytest.raises(SSL.WantReadError):
+            one.recv(1)
 
 
 @pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
