@@ -46,7 +46,7 @@ bench: .venv/runtime  ## the benchmark beside its peers, in one run
 	BENCH_BIN=$(CURDIR)/build/bench bench/run.sh -o build/bench/figures.jsonl $(PEERS)
 
 trial: .venv/development  ## the package installed, booted, upgraded from FROM=REVISION; make trial SUITE=trixie
-	$(BIN)/python scripts/trial.py $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME)) $(FROM)
+	$(BIN)/python -m scripts.trial $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME)) $(FROM)
 
 deb:  ## the Debian package, into build/deb/; make deb SUITE=trixie for another suite
 	@scripts/deb $(SUITE)

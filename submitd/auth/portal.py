@@ -20,7 +20,14 @@ from submitd.auth.directory import People, stripped
 from submitd.auth.errors import AccountLocked, DirectoryUnavailable, TooManyFailures
 from submitd.auth.proofs import PASSWORDS, KnownKeys, ProofChecker, Proofs
 from submitd.auth.submitter import ISubmitter, Permission, Submitter
-from submitd.auth.throttle import LoginCounts, fingerprint
+from submitd.auth.throttle import (
+    Attempt,
+    LoginCounts,
+    Outcome,
+    Place,
+    as_account,
+    fingerprint,
+)
 from submitd.mail.network import counted_as
 from submitd.observe.events import ACCOUNT_LOCKED, Events
 from submitd.sasl.channel import Channel
@@ -34,6 +41,9 @@ _LONGEST: Final = 320
 
 _STEP: Final = 0.5
 """Seconds: every refusal comes at a multiple of this."""
+
+_PATIENCE: Final = (0.5, 1.0, 2.0)
+"""Seconds to wait for a place while as many log-ins as are borne are checked."""
 
 
 @implementer(IRealm)
@@ -159,9 +169,14 @@ class LoginPortal:
         """
         assert self._proofs is not None, "nobody else asks for keys"  # noqa: S101
         account = self._account(authcid)
-        await self._refuse_where_braked(account, client)
-        name = authcid[:_LONGEST]
-        return await self._in_time(self._proofs.keys(name, account))
+        attempt = Attempt(client, account, fingerprint(self._secret, account, "keys"))
+        place = await self._place(attempt)
+        try:
+            name = authcid[:_LONGEST]
+            return await self._in_time(self._proofs.keys(name, account))
+        finally:
+            # Who has asked has not guessed yet: the proof takes a place of its own.
+            self._counts.ended(attempt, place, Outcome.CANNOT_TELL)
 
     async def prove(
         self,
@@ -191,14 +206,7 @@ class LoginPortal:
 
     def _account(self, authcid: str) -> str:
         """What failures are counted for."""
-        return stripped(authcid, self._domains).casefold()[:_LONGEST]
-
-    async def _refuse_where_braked(self, account: str, client: str) -> None:
-        """Raises TooManyFailures."""
-        delay, refused = await _settled(self._counts.standing(client, account))
-        if refused:
-            await self._pause(delay)
-            raise TooManyFailures(account)
+        return as_account(stripped(authcid, self._domains))
 
     async def _attempt(
         self,
@@ -207,24 +215,44 @@ class LoginPortal:
         client: str,
         ask: Callable[[], Awaitable[Submitter]],
     ) -> Submitter:
-        """Brake, proof, lock and realm: the one way in, whatever the proof.
+        """Brake, proof, lock and realm: it has a place, or nobody is asked.
 
         Raises: as `login`.
         """
         began = self._clock.seconds()
-        await self._refuse_where_braked(account, client)
+        attempt = Attempt(client, account, mark)
+        place = await self._place(attempt)
+        outcome = Outcome.CANNOT_TELL
         try:
             submitter = await ask()
+            outcome = Outcome.RIGHT
+            return submitter
         except UnauthorizedLogin as refusal:
+            outcome = Outcome.WRONG
             if isinstance(refusal, AccountLocked):
                 self._events.emit(ACCOUNT_LOCKED, login=account, reason=str(refusal))
-            delay, _ = await _settled(self._counts.failed(client, account, mark))
-            # How long a directory takes to say no tells whether it knows the name.
-            taken = self._clock.seconds() - began
-            await self._pause(_STEP - taken % _STEP + delay)
             raise
-        self._counts.succeeded(client, account)
-        return submitter
+        finally:
+            self._counts.ended(attempt, place, outcome)
+            if outcome is Outcome.WRONG:
+                # How long a directory takes to say no tells whether it knows the
+                # name.
+                taken = self._clock.seconds() - began
+                await self._pause(_STEP - taken % _STEP + place.delay)
+
+    async def _place(self, attempt: Attempt) -> Place:
+        """A place among the attempts that are borne. Raises TooManyFailures."""
+        for patience in (*_PATIENCE, None):
+            asked = self._counts.begin(attempt)
+            place = asked if isinstance(asked, Place) else await asked
+            if place.is_braked:
+                await self._pause(place.delay)
+                break
+            if not place.is_busy:
+                return place
+            if patience is not None:
+                await self._pause(patience)
+        raise TooManyFailures(attempt.account)
 
     async def _ask_unless_refused(
         self, mark: str, authcid: str, password: str
@@ -325,9 +353,3 @@ class LoginPortal:
             waiting: Deferred[None] = Deferred()
             self._clock.callLater(seconds, waiting.callback, None)
             await waiting
-
-
-async def _settled(
-    answer: tuple[float, bool] | Awaitable[tuple[float, bool]],
-) -> tuple[float, bool]:
-    return answer if isinstance(answer, tuple) else await answer

@@ -1,123 +1,347 @@
-"""Guessing, slowed down: by address and by account."""
+"""The brake: guessing is slowed down, then refused, by account and by network."""
 
 import hashlib
-from collections import OrderedDict
-from collections.abc import Awaitable
+import unicodedata
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from enum import Enum
+from ipaddress import ip_network
 from typing import Final, Protocol
 
-from attrs import define, frozen
+from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 
-from submitd.mail.network import counted_as
+from submitd.auth.failures import Failures, FailureTable, Key
+from submitd.auth.known import KnownNetworks
+from submitd.mail.network import counted_as, neighbourhood
 
-_MOST_KEYS: Final = 100_000
-_MOST_FINGERPRINTS: Final = 32
+_MOST_UNLIMITED: Final = 64
+"""Failures that are counted where there is no limit: for the delay."""
+
+_LONGEST_KEY: Final = 80
+"""Characters of an account's name that are kept; a longer one ends in a hash."""
 
 
 @frozen(kw_only=True)
 class LoginLimits:
     """How much guessing is borne. None: no limit."""
 
-    per_address: int | None
     per_account: int | None
+    per_address: int | None
+    """An address, or an IPv6 /64."""
+
+    per_network: int | None
+    """A /24, or an IPv6 /48."""
+
     window: timedelta
     delay: timedelta
     """Wait before the answer to a second failure; doubles with each."""
 
     longest_delay: timedelta
+    refusal: timedelta
+    """How long the first refusal lasts; each further one twice as long."""
+
+    longest_refusal: timedelta
+
+    def share(self, workers: int) -> "LoginLimits":
+        """The limits of one of so many workers, while each counts by itself."""
+
+        def part(limit: int | None) -> int | None:
+            return None if limit is None else max(1, limit // workers)
+
+        return evolve(
+            self,
+            per_account=part(self.per_account),
+            per_address=part(self.per_address),
+            per_network=part(self.per_network),
+        )
+
+    def of(self, key: Key) -> int | None:
+        """The limit for a key."""
+        match key.kind:
+            case "address":
+                return self.per_address
+            case "network":
+                return self.per_network
+            case _:
+                return self.per_account
+
+
+@frozen
+class Attempt:
+    """One attempt to log in."""
+
+    client: str
+    """The client's address."""
+
+    account: str
+    """As `as_account` gives it."""
+
+    fingerprint: str
+    """Tells one wrong password from others: a telephone with an old one must not
+    lock out its owner.
+    """
+
+
+class Outcome(Enum):
+    """What an attempt came to."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    CANNOT_TELL = "cannot tell"
+
+
+@frozen
+class Place:
+    """An attempt's place among those that are borne, or that there is none."""
+
+    ticket: int
+    """To give it back with; 0: none was given."""
+
+    delay: float = 0.0
+    """Seconds to wait before a refusal is answered."""
+
+    is_braked: bool = False
+    """Nobody may be asked."""
+
+    is_busy: bool = False
+    """As many as are borne are being checked right now: ask again soon."""
+
+
+@frozen(kw_only=True)
+class Braked:
+    """An account or a network that is refused: for ``submitctl auth list``."""
+
+    kind: str
+    name: str
+    since: float
+    """Seconds ago."""
+
+    left: float
+    """Seconds from now."""
+
+    failures: int
+    refusals: int
+    """In a row, this one included."""
+
+    client: str
+    """The address of who failed last."""
 
 
 class LoginCounts(Protocol):
-    """Counts failures, for this process or for the whole server.
+    """Counts failures, for this process or for the whole server."""
 
-    Each gives ``(delay in seconds, refused)``, or something to wait for.
-    """
-
-    def standing(
-        self, address: str, account: str
-    ) -> tuple[float, bool] | Awaitable[tuple[float, bool]]:
-        """How it stands with these two."""
-
-    def failed(
-        self, address: str, account: str, fingerprint: str
-    ) -> tuple[float, bool] | Awaitable[tuple[float, bool]]:
-        """One more failure. ``fingerprint`` tells one wrong password from others:
-        a telephone with an old one must not lock out its owner.
+    def begin(self, attempt: Attempt) -> Place | Awaitable[Place]:
+        """Take a place before anybody is asked, so that guesses made at the same
+        time pass no limit.
         """
 
-    def succeeded(self, address: str, account: str) -> None:
-        """A right password: whoever guesses elsewhere does not shut this one out."""
+    def ended(self, attempt: Attempt, place: Place, outcome: Outcome) -> None:
+        """Give the place back; a wrong password keeps it taken, as a failure."""
 
 
-@define
-class _Failures:
-    since: float
-    count: int
-    fingerprints: set[str]
+@frozen
+class _Ticket:
+    owner: str
+    keys: tuple[Key, ...]
+    mark: int
 
 
 class LocalLoginCounts:
     """`LoginCounts` in memory, bounded."""
 
-    def __init__(self, clock: IReactorTime, limits: LoginLimits) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        limits: LoginLimits,
+        known: KnownNetworks,
+        on_brake: Callable[[Key, Failures], None] = lambda _key, _failures: None,
+    ) -> None:
+        """``on_brake`` hears of each key that is refused from now on."""
         self._clock = clock
         self.limits = limits
-        self._by_key: OrderedDict[str, _Failures] = OrderedDict()
-        self._proved: OrderedDict[tuple[str, str], None] = OrderedDict()
-        """Clients and the accounts that they have logged in to."""
+        self._known = known
+        self._on_brake = on_brake
+        self._failures = FailureTable()
+        self._checking: dict[Key, Counter[int]] = {}
+        """Attempts under way, by what they are judged by: as many as connections."""
 
-    def standing(self, address: str, account: str) -> tuple[float, bool]:
-        """As `LoginCounts.standing`."""
-        limits = self.limits
-        by_address = self._count(f"a {counted_as(address)}")
-        is_known = (counted_as(address), account) in self._proved
-        by_account = 0 if is_known else self._count(f"u {account}")
-        refused = (
-            limits.per_address is not None and by_address >= limits.per_address
-        ) or (limits.per_account is not None and by_account >= limits.per_account)
-        worst = max(by_address, by_account)
-        if worst < 2:
-            return 0.0, refused
-        delay = limits.delay.total_seconds() * 2.0 ** min(worst - 2, 30)
-        return min(delay, limits.longest_delay.total_seconds()), refused
+        self._tickets: dict[int, _Ticket] = {}
+        self._last = 0
 
-    def failed(
-        self, address: str, account: str, fingerprint: str
-    ) -> tuple[float, bool]:
-        """As `LoginCounts.failed`."""
-        for key in (f"a {counted_as(address)}", f"u {account}"):
-            self._add(key, fingerprint)
-        return self.standing(address, account)
+    def begin(self, attempt: Attempt, owner: str = "") -> Place:
+        """As `LoginCounts.begin`; ``owner`` is the worker that asks."""
+        keys, mark = self._judged(attempt), hash(attempt.fingerprint)
+        found = [(key, self._settled(key)) for key in keys]
+        most = max(len(one.marks) for _, one in found)
+        if any(one.until is not None for _, one in found):
+            return Place(0, self._delay(most), is_braked=True)
+        most = 0
+        for key, failures in found:
+            if (limit := self.limits.of(key)) is None:
+                most = max(most, len(failures.marks))
+                continue
+            taken = self._taken(key, failures, mark)
+            if taken >= limit and mark not in failures.marks:
+                return Place(0, is_busy=True)
+            most = max(most, taken)
+        self._last += 1
+        self._tickets[self._last] = _Ticket(owner, keys, mark)
+        for key in keys:
+            self._checking.setdefault(key, Counter())[mark] += 1
+        return Place(self._last, self._delay(most + 1))
 
-    def succeeded(self, address: str, account: str) -> None:
-        """As `LoginCounts.succeeded`."""
-        pair = counted_as(address), account
-        self._proved[pair] = None
-        self._proved.move_to_end(pair)
-        while len(self._proved) > _MOST_KEYS:
-            self._proved.popitem(last=False)
+    def ended(self, attempt: Attempt, place: Place, outcome: Outcome) -> None:
+        """As `LoginCounts.ended`."""
+        self._give_back(place.ticket)
+        if outcome is Outcome.RIGHT:
+            self._known.saw(attempt.account, counted_as(attempt.client))
+        elif outcome is Outcome.WRONG:
+            for key in self._counted(attempt):
+                self._add(key, attempt)
 
-    def _count(self, key: str) -> int:
-        found = self._by_key.get(key)
+    def forget(self, owner: str) -> None:
+        """A worker is gone, and nobody will say what its attempts came to."""
+        for number in [n for n, one in self._tickets.items() if one.owner == owner]:
+            self._give_back(number)
+
+    def braked(self) -> list[Braked]:
+        """Who is refused now."""
+        now = self._clock.seconds()
+        return [
+            Braked(
+                kind=key.kind,
+                name=key.name,
+                since=now - one.since,
+                left=one.until - now,
+                failures=len(one.marks),
+                refusals=one.strikes,
+                client=one.client,
+            )
+            for key, one in self._failures
+            if one.until is not None and one.until > now
+        ]
+
+    def unblock(self, name: str | None) -> list[str]:
+        """Forget the failures of an account or of a network, and those within and
+        around it; None: all. Gives the names of those that were refused.
+        """
+        chosen = [
+            (key, one)
+            for key, one in self._failures
+            if name is None or _is_meant(key, name)
+        ]
+        now = self._clock.seconds()
+        for key, _ in chosen:
+            self._failures.remove(key)
+        return [
+            key.name for key, one in chosen if one.until is not None and one.until > now
+        ]
+
+    def _judged(self, attempt: Attempt) -> tuple[Key, ...]:
+        """What an attempt is judged by.
+
+        From where its account has logged in it is not shut out by what others do,
+        whether they guess at the account or from the network; it has a limit of
+        its own.
+        """
+        network = counted_as(attempt.client)
+        if self._known.knows(attempt.account, network):
+            return (Key("way", attempt.account, network),)
+        return (
+            Key("account", attempt.account),
+            Key("address", network=network),
+            Key("network", network=neighbourhood(attempt.client)),
+        )
+
+    def _counted(self, attempt: Attempt) -> tuple[Key, ...]:
+        """What a failure counts for: a way in is no licence to guess at others."""
+        network = counted_as(attempt.client)
+        keys = (
+            Key("account", attempt.account),
+            Key("address", network=network),
+            Key("network", network=neighbourhood(attempt.client)),
+        )
+        if self._known.knows(attempt.account, network):
+            return (*keys, Key("way", attempt.account, network))
+        return keys
+
+    def _settled(self, key: Key) -> Failures:
+        found = self._failures.get(key)
         if found is None:
-            return 0
-        if self._clock.seconds() - found.since > self.limits.window.total_seconds():
-            del self._by_key[key]
-            return 0
-        return found.count
+            return Failures()
+        found.settle(self._clock.seconds(), self.limits.window.total_seconds())
+        if found.is_void:
+            self._failures.remove(key)
+        return found
 
-    def _add(self, key: str, fingerprint: str) -> None:
-        self._count(key)  # an old entry goes
-        found = self._by_key.setdefault(key, _Failures(self._clock.seconds(), 0, set()))
-        self._by_key.move_to_end(key)
-        if fingerprint in found.fingerprints:
+    def _taken(self, key: Key, failures: Failures, mark: int) -> int:
+        """Places that others have: failures, and passwords that are being checked."""
+        others = self._checking.get(key, ())
+        known = failures.marks
+        checking = sum(one != mark and one not in known for one in others)
+        return len(known) - (mark in known) + checking
+
+    def _add(self, key: Key, attempt: Attempt) -> None:
+        now = self._clock.seconds()
+        failures = self._settled(key)
+        limit = self.limits.of(key)
+        mark, most = hash(attempt.fingerprint), limit or _MOST_UNLIMITED
+        failures.add(mark, now, attempt.client, most)
+        if (
+            limit is not None
+            and failures.until is None
+            and len(failures.marks) >= limit
+        ):
+            failures.brake(now, self.limits.refusal, self.limits.longest_refusal)
+            self._on_brake(key, failures)
+        self._failures.put(key, failures)
+
+    def _give_back(self, number: int) -> None:
+        ticket = self._tickets.pop(number, None)
+        if ticket is None:
             return
-        found.count += 1
-        if len(found.fingerprints) < _MOST_FINGERPRINTS:
-            found.fingerprints.add(fingerprint)
-        while len(self._by_key) > _MOST_KEYS:
-            self._by_key.popitem(last=False)
+        for key in ticket.keys:
+            checking = self._checking[key]
+            checking[ticket.mark] -= 1
+            if not checking[ticket.mark]:
+                del checking[ticket.mark]
+            if not checking:
+                del self._checking[key]
+
+    def _delay(self, failures: int) -> float:
+        if failures < 2:
+            return 0.0
+        delay = self.limits.delay.total_seconds() * 2.0 ** min(failures - 2, 30)
+        return min(delay, self.limits.longest_delay.total_seconds())
+
+
+def as_account(name: str) -> str:
+    """One spelling of an account's name, of those that a directory takes for one
+    (RFC 4518 section 2.6.1): or each would have failures of its own.
+    """
+    folded = unicodedata.normalize(
+        "NFKC", unicodedata.normalize("NFKC", name).casefold()
+    )
+    account = " ".join(folded.split())
+    if len(account) <= _LONGEST_KEY:
+        return account
+    digest = hashlib.blake2b(account.encode("utf-8", "replace"), digest_size=8)
+    return f"{account[:_LONGEST_KEY]}…{digest.hexdigest()}"
+
+
+def _is_meant(key: Key, name: str) -> bool:
+    if key.account and key.account == as_account(name):
+        return True
+    try:
+        meant = ip_network(name, strict=False)
+    except ValueError:
+        return False
+    if not key.network:
+        return False
+    network = ip_network(key.network)
+    return network.version == meant.version and network.overlaps(meant)
 
 
 def fingerprint(secret: bytes, account: str, password: str) -> str:

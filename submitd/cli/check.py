@@ -1,10 +1,10 @@
 """``submitctl check``: is the configuration right, and the world as it says?"""
 
 import argparse
-import getpass
 import os
+import pwd
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,8 @@ from submitd.cli.findings import Finding, Verdict, print_findings
 from submitd.cli.loop import TookTooLong, run_in_reactor
 from submitd.cli.mechanisms import described_log_in
 from submitd.cli.probes import probe
-from submitd.config.reader import read_config
+from submitd.config.errors import ConfigErrors, ConfigProblem
+from submitd.config.reader import Source, read_config
 from submitd.config.sections import Config, ListenerSection
 from submitd.process.material import Material, load_material
 from submitd.process.order import Order
@@ -60,6 +61,8 @@ def check(options: argparse.Namespace) -> int:
             print(f"submitctl: {said}", file=sys.stderr)
             return os.EX_USAGE
     config, source = read_config(options.config, instead)
+    _become_owner_of(config.server.state_directory)
+    _refuse_unreadable(source, instead.keys())
     material = load_material(config, source)
     findings = [
         Finding(Verdict.GOOD, str(source.file), "the configuration is right"),
@@ -77,10 +80,45 @@ def check(options: argparse.Namespace) -> int:
     return print_findings(findings, as_json=options.json)
 
 
+def _become_owner_of(folder: Path) -> None:
+    """See files as the server will: what root can read its user may not."""
+    if os.geteuid() == 0 and folder.exists() and (owner := folder.stat()).st_uid:
+        os.setgroups(_groups_of(owner.st_uid))
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+def _groups_of(user: int) -> list[int]:
+    try:
+        entry = pwd.getpwuid(user)
+    except KeyError:
+        return []
+    return os.getgrouplist(entry.pw_name, entry.pw_gid)
+
+
+def _refuse_unreadable(source: Source, instead: Collection[Path]) -> None:
+    """Raises ConfigErrors, as a start would; of what is not in its place yet, none."""
+    unreadable = [
+        ConfigProblem(file, "the file", None, f"cannot be read by {_user()}")
+        for file in source.files
+        if file not in instead and not os.access(file, os.R_OK)
+    ]
+    if unreadable:
+        raise ConfigErrors(unreadable)
+
+
+def _user() -> str:
+    user = os.geteuid()
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
 def described(config: Config, material: Material) -> Iterator[Finding]:
     """What would be listened on, under which name, and what would be signed."""
     yield Finding(
-        Verdict.GOOD, "server", f"named {material.hostname}, run by {getpass.getuser()}"
+        Verdict.GOOD, "server", f"named {material.hostname}, run by {_user()}"
     )
     if not config.listener:
         yield Finding(Verdict.ODD, "listener", "there is none: mail can only go out")

@@ -15,7 +15,7 @@ from attrs import frozen
 from submitd.cli.main import make_parser
 
 FOLDER: Final = "etc/completion"
-_FILES: Final = ("--config", "-c", "--out")
+_FILES: Final = ("--config", "-c", "--out", "--dovecot", "--opendkim", "--root")
 _MADE: Final = "# Made by `make docs` from the parser of submitctl.\n"
 
 
@@ -192,7 +192,7 @@ def main() -> int:
 def files() -> dict[str, str]:
     """Name and content of each."""
     return {
-        "submitctl.bash": bash(),
+        "submitctl": bash(),
         "_submitctl": zsh(),
         "submitctl.fish": fish(),
     }

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
@@ -234,7 +234,9 @@ _REASONS: Final = {
     r"|append_dot_mydomain|smtpd_banner|mail_name|debug\w*|manpage_directory"
     r"|smtpd?_tls_session_cache_database|smtpd?_tls_loglevel|smtpd_tls_received_header"
     r"|myorigin|mydomain|syslog_\w+|maillog_file|sample_directory|smtpd_tls_dh\w+_file"
-    r"|smtpd_milters|non_smtpd_milters|milter_\w+|smtputf8_enable": "nothing to set",
+    r"|smtputf8_enable": "nothing to set",
+    r"smtpd_milters|non_smtpd_milters|milter_\w+": "submitd signs by itself, and asks"
+    " no milter",
     r"smtpd_\w+_restrictions": "submitd has rules of its own: log-in, [senders]",
     r"header_checks|body_checks|mime_header_checks|smtp_header_checks|content_filter"
     r"|always_bcc|\w*canonical_\w+|masquerade_\w+|smtp_generic_maps|sender_bcc_maps"
@@ -250,6 +252,8 @@ class Import:
         self._postfix = postfix
         self._draft = Draft()
         self._trusted_as = ""
+        self._has_realms = False
+        """Logins are names with a domain, and stay so."""
 
     def made(self, dovecot: Path, opendkim: Path) -> Draft:
         """All of it. Blocks. Raises Unreadable."""
@@ -279,7 +283,7 @@ class Import:
 
     def _leave(self, name: str, reason: str) -> None:
         self._postfix.asked.add(name)
-        value = self._postfix.parameters[name]
+        value = _shown(name, self._postfix.parameters[name])
         self._draft.left.append(f"main.cf: {name} = {value}  ({reason})")
 
     def _table(self, name: str, where: str, of: str) -> dict[str, str] | None:
@@ -290,7 +294,8 @@ class Import:
             self._draft.remark(where, f"{of}: {problem}")
             return None
         if found is None:
-            self._draft.remark(where, f"{of} = {name}: this kind cannot be read")
+            shown = _shown(of, name)
+            self._draft.remark(where, f"{of} = {shown}: this kind cannot be read")
         return found
 
     # What people connect to
@@ -298,11 +303,7 @@ class Import:
     def _certificate(self) -> None:
         self._plain("tls")
         postfix, draft = self._postfix, self._draft
-        chain = postfix.words("smtpd_tls_chain_files")
-        if chain:
-            source = "main.cf: smtpd_tls_chain_files"
-            draft.set("tls", "certificate", chain[-1], source)
-            draft.set("tls", "key", chain[0], source)
+        self._chain(postfix.words("smtpd_tls_chain_files"))
         if "certificate" not in draft.tables.get("tls", {}):
             draft.remark("tls", "No certificate was found: clients need one.")
             draft.set("tls", "certificate", "/etc/submitd/tls/chain.pem", "to be made")
@@ -317,6 +318,24 @@ class Import:
             source = "main.cf: smtpd_tls_mandatory_protocols"
             draft.set("tls", "minimum", "1.3", source)
         draft.remark("tls", "The user submitd has to be able to read both files.")
+
+    def _chain(self, files: list[str]) -> None:
+        """One key and its certificate, of files that may hold one or both."""
+        if not files:
+            return
+        source = "main.cf: smtpd_tls_chain_files"
+        key, *rest = files
+        try:
+            has_both = "BEGIN CERTIFICATE" in self._root.text(key)
+        except Unreadable:
+            has_both = not rest
+        certificate = key if has_both else next(iter(rest), key)
+        self._draft.set("tls", "certificate", certificate, source)
+        self._draft.set("tls", "key", key, source)
+        others = [one for one in files if one not in (key, certificate)]
+        if others:
+            words = f"One certificate is shown here; others there: {', '.join(others)}"
+            self._draft.remark("tls", words)
 
     def _listeners(self) -> None:
         for service in self._postfix.services:
@@ -434,8 +453,16 @@ class Import:
         words = settings.get("args", "").split()
         options = dict(word.split("=", 1) for word in words if "=" in word)
         path = next((word for word in words if word.startswith("/")), "")
+        for kind in ("deny", "master"):
+            if settings.get(kind, "").lower() in _YES:
+                draft.left.append(f"{where}, {kind} = yes  (no counterpart)")
+                return
+        self._leave_settings(settings.keys() | options.keys(), where)
         if source.driver == "passwd-file":
             path = settings.get("passwd_file_path", path)
+            if "path" in draft.tables.get("password_file", {}):
+                draft.left.append(f"{where}, {path}  (there is one password file)")
+                return
             draft.set("password_file", "path", path, where)
             scheme = options.get("scheme", settings.get("default_password_scheme", ""))
             if scheme and scheme.upper() != "CRYPT":
@@ -449,11 +476,17 @@ class Import:
         else:
             draft.left.append(f"{where}, driver {source.driver}  (no counterpart)")
 
+    def _leave_settings(self, names: Iterable[str], where: str) -> None:
+        """By their names: a value may be a password."""
+        for name in sorted(set(names) - _READ_OF_DOVECOT):
+            self._draft.left.append(f"{where}, {name}  (no counterpart)")
+
     def _directory(self, settings: dict[str, str], path: str, where: str) -> None:
         draft = self._draft
         if path:
             settings = read_settings(path, self._root)
             where = f"dovecot: {path}"
+            self._leave_settings(settings, where)
         settings = {key.removeprefix("ldap_"): one for key, one in settings.items()}
         hosts = [f"ldap://{one}" for one in settings.get("hosts", "").split()]
         servers = settings.get("uris", "").split() or hosts
@@ -487,10 +520,7 @@ class Import:
         return any(one.startswith("listener.submission") for one in self._draft.tables)
 
     def _senders(self) -> None:
-        postfix, draft = self._postfix, self._draft
-        domain = postfix.get("mydomain") or ".".join(
-            postfix.get("myhostname").split(".")[-2:]
-        )
+        draft, domain = self._draft, self._postfix.domain
         if self._trusted_as:
             table = "senders.rule.trusted"
             draft.set(table, "domains", [domain], "made of the domain")
@@ -513,8 +543,18 @@ class Import:
                 for one in postfix.words("smtpd_sender_login_maps", service)
                 if one not in maps
             ]
+        of = "main.cf: smtpd_sender_login_maps"
+        tables = {
+            name: self._table(name, "senders.rule.own", of)
+            for name in maps
+            if not _is_search(name)
+        }
+        self._look_at_realms(tables.values(), of)
         for number, name in enumerate(maps):
-            self._login_map(name, number)
+            if _is_search(name):
+                self._login_search(name.rpartition(":")[2], of)
+            elif (table := tables[name]) is not None:
+                self._login_map(name, number, table)
         rules = [one for one in draft.tables if one.startswith("senders.rule.")]
         if not set(rules) - {"senders.rule.trusted"}:
             template = f"{{login}}@{domain}"
@@ -525,15 +565,39 @@ class Import:
             words = "Postfix knew these and did not insist on them. submitd does."
             draft.remark(rules[-1], words)
 
-    def _login_map(self, name: str, number: int) -> None:
+    def _look_at_realms(self, tables: Iterable[dict[str, str] | None], of: str) -> None:
+        """Whether alice@example.org is alice, or somebody else than alice."""
+        logins = [
+            login
+            for table in tables
+            for found in (table or {}).values()
+            for login in found.replace(",", " ").split()
+        ]
+        realms = {one.partition("@")[2] for one in logins if "@" in one}
+        if not realms:
+            return
+        self._has_realms = len(realms) > 1 or self._passwords_have_realms()
+        if self._has_realms:
+            words = "Logins have a domain there, and keep it here: people type it."
+            self._draft.remark("log_in", words)
+        else:
+            self._draft.set("ldap", "login_domains", sorted(realms), of)
+
+    def _passwords_have_realms(self) -> bool:
+        path, _ = self._draft.tables.get("password_file", {}).get("path", ("", ""))
+        try:
+            lines = self._root.text(json.loads(path)).splitlines() if path else []
+        except Unreadable:
+            return False
+        return any("@" in line.partition(":")[0] for line in lines)
+
+    def _login(self, word: str) -> str:
+        """The account's name."""
+        return word if self._has_realms else word.partition("@")[0]
+
+    def _login_map(self, name: str, number: int, table: dict[str, str]) -> None:
         of = "main.cf: smtpd_sender_login_maps"
-        kind, _, path = name.partition(":")
-        if kind in {"ldap", "proxy:ldap"} and path:
-            self._login_search(path, of)
-            return
-        table = self._table(name, "senders.rule.own", of)
-        if table is None:
-            return
+        kind = name.partition(":")[0]
         if kind == "regexp":
             self._login_patterns(table, of)
         elif len(table) <= _MOST_RULES:
@@ -544,7 +608,7 @@ class Import:
                 else:
                     self._draft.set(rule, "template", address, of)
                 words = logins.replace(",", " ").split()
-                self._draft.set(rule, "logins", [_login(one) for one in words], of)
+                self._draft.set(rule, "logins", [self._login(one) for one in words], of)
         else:
             self._login_file(table, f"senders.rule.map{number + 1}", of)
 
@@ -555,7 +619,7 @@ class Import:
         by_login: dict[str, list[str]] = {}
         for address, logins in table.items():
             for one in logins.replace(",", " ").split():
-                by_login.setdefault(_login(one), []).append(address)
+                by_login.setdefault(self._login(one), []).append(address)
         for login, addresses in sorted(by_login.items()):
             self._draft.remark(rule, f"    {login}: {', '.join(addresses)}")
 
@@ -604,6 +668,9 @@ class Import:
                 both = found.canonicalization
                 both = both if "/" in both else f"{both}/simple"
                 draft.set(table, "canonicalization", both, source)
+        for name, value in found.others.items():
+            line = f"{source}: {name} {_shown(name, value)}  (no counterpart)"
+            draft.left.append(line)
         for line in found.not_understood:
             draft.remark("dkim", f"SigningTable: {line}: not understood")
         if found.keys:
@@ -680,7 +747,19 @@ class Import:
             # Restrictions were looked at for one word only.
             if name not in self._postfix.asked or name.endswith("_restrictions"):
                 self._leave(name, _reason(name))
+        for service in self._postfix.services:
+            if service.is_inet and service.command == "smtpd":
+                self._leave_options(service)
         self._draft.left.sort()
+
+    def _leave_options(self, service: Service) -> None:
+        for name, value in service.options.items():
+            if name in service.asked and not name.endswith("_restrictions"):
+                continue
+            table, key, _ = _PLAIN.get(name, ("", "", None))
+            why = f"see [{table}] {key}, for all listeners" if key else _reason(name)
+            line = f"master.cf: {service.name} -o {name}={_shown(name, value)}  ({why})"
+            self._draft.left.append(line)
 
 
 def _port(name: str) -> int:
@@ -688,9 +767,17 @@ def _port(name: str) -> int:
     return _PORTS.get(name) or (int(name) if name.isdecimal() else 0)
 
 
-def _login(word: str) -> str:
-    """The account's name: submitd has no realms."""
-    return word.partition("@")[0]
+def _is_search(name: str) -> bool:
+    """The table is a directory's."""
+    return name.startswith(("ldap:/", "proxy:ldap:/"))
+
+
+def _shown(name: str, value: str) -> str:
+    """A value that can be shown to everybody."""
+    kind, colon, _ = value.partition(":")
+    if colon and kind.rpartition(":")[2] in {"static", "inline"}:
+        return f"{kind}:…"
+    return "…" if re.search(r"passw|secret", name) and not colon else value
 
 
 def _reason(name: str) -> str:
@@ -701,6 +788,17 @@ def _reason(name: str) -> str:
 
 
 _YES: Final = frozenset({"yes", "true"})
+_READ_OF_DOVECOT: Final = frozenset(
+    (
+        *("args", "driver", "passwd_file_path", "scheme", "default_password_scheme"),
+        *("hosts", "uris", "base", "dn", "dnpass", "auth_dn", "tls_ca_cert_file"),
+        *("pass_filter", "passdb_ldap_filter", "auth_bind", "bind", "pass_attrs"),
+        *("ldap_uris", "ldap_base", "ldap_auth_dn", "ldap_auth_dn_password"),
+        *("ldap_bind", "deny", "master"),
+    )
+)
+"""Names of its settings that were looked at."""
+
 _TLS_LEVELS: Final = {
     "none": "none",
     "may": "opportunistic",

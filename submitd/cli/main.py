@@ -7,11 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from submitd.cli import (
+    auth,
     certificate,
     check,
     dkim,
     importing,
     queue,
+    quota,
     server,
     whoami,
 )
@@ -38,7 +40,17 @@ def make_parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"submitd {version('submitd')}"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (check, whoami, queue, server, certificate, dkim, importing):
+    for module in (
+        check,
+        whoami,
+        auth,
+        queue,
+        quota,
+        server,
+        certificate,
+        dkim,
+        importing,
+    ):
         module.declare(commands)
     return parser
 

@@ -54,6 +54,8 @@ class Service:
     is_inet: bool
     command: str
     options: dict[str, str]
+    asked: set[str] = field(factory=set)
+    """Options that somebody has asked for."""
 
 
 @define
@@ -70,6 +72,7 @@ class Postfix:
         """A parameter's value, with what it refers to."""
         self.asked.add(name)
         if service is not None and name in service.options:
+            service.asked.add(name)
             return self._expanded(service.options[name])
         return self._expanded(self.parameters.get(name, default))
 
@@ -87,11 +90,24 @@ class Postfix:
 
         def known(match: re.Match[str]) -> str:
             name = match[1] or match[2] or match[3]
-            if name not in self.parameters:
-                return match[0]
-            return self._expanded(self.parameters[name], depth + 1)
+            found = self.parameters.get(name, self._defaults.get(name))
+            return match[0] if found is None else self._expanded(found, depth + 1)
 
         return _REFERENCE.sub(known, value)
+
+    @property
+    def _defaults(self) -> dict[str, str]:
+        """What others refer to though nobody has set it."""
+        return {"config_directory": str(self.folder), "mydomain": self.domain}
+
+    @property
+    def domain(self) -> str:
+        """mydomain; where it is not set, myhostname without its first label."""
+        if "mydomain" in self.parameters:
+            return self.get("mydomain")
+        host = self.parameters.get("myhostname", "")
+        _, dot, parent = host.partition(".")
+        return parent if "." in parent else host if dot else ""
 
 
 def read_postfix(folder: Path, root: Root) -> Postfix:
@@ -139,7 +155,7 @@ def read_table(name: str, root: Root) -> dict[str, str] | None:
 
     Blocks. Raises Unreadable.
     """
-    kind, colon, path = name.partition(":")
+    kind, colon, path = name.removeprefix("proxy:").partition(":")
     if not colon or kind not in {"hash", "btree", "lmdb", "cdb", "texthash", "regexp"}:
         return None
     entries: dict[str, str] = {}
@@ -245,6 +261,9 @@ class OpenDkim:
     not_understood: tuple[str, ...]
     """Lines of its tables."""
 
+    others: dict[str, str]
+    """Settings that say neither."""
+
 
 def read_opendkim(name: Path, root: Root) -> OpenDkim:
     """Blocks. Raises Unreadable."""
@@ -255,17 +274,18 @@ def read_opendkim(name: Path, root: Root) -> OpenDkim:
             settings[words[0].lower()] = words[1].strip()
     keys: list[SigningKey] = []
     odd: list[str] = []
-    if "keyfile" in settings:
-        selector = settings.get("selector", "default")
-        keys += [
-            SigningKey(domain, domain, selector, settings["keyfile"])
-            for domain in settings.get("domain", "").replace(",", " ").split()
-        ]
+    file = settings.pop("keyfile", "")
+    selector = settings.pop("selector", "default")
+    domains = settings.pop("domain", "").replace(",", " ").split()
+    if file:
+        keys += [SigningKey(one, one, selector, file) for one in domains]
+    if file and settings.pop("subdomains", "").lower() in _TRUE:
+        keys += [SigningKey(f"*.{one}", one, selector, file) for one in domains]
     named: dict[str, list[str]] = {}
-    for line in _dataset(settings.get("keytable", ""), root):
+    for line in _dataset(settings.pop("keytable", ""), root):
         words = line.split(None, 1)
         named[words[0]] = words[-1].split(":", 2)
-    for line in _dataset(settings.get("signingtable", ""), root):
+    for line in _dataset(settings.pop("signingtable", ""), root):
         pattern, _, key = line.partition(" ")
         domain = pattern.rpartition("@")[2]
         facts = named.get(key.strip(), [])
@@ -279,8 +299,9 @@ def read_opendkim(name: Path, root: Root) -> OpenDkim:
         keys.append(SigningKey(domain, signing, selector, file))
     return OpenDkim(
         tuple(keys),
-        settings.get("canonicalization", "simple/simple"),
+        settings.pop("canonicalization", "simple/simple"),
         tuple(odd),
+        settings,
     )
 
 

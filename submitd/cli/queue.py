@@ -41,7 +41,7 @@ def declare(commands: Any) -> None:  # noqa: ANN401
     for name, change, text in (
         ("retry", _retry, "make them due now"),
         ("hold", _hold, "keep them from delivery"),
-        ("release", _release, "let held ones go"),
+        ("release", _release, "let held ones go; with IDs, also before their time"),
         ("remove", _remove, "delete them; their senders are not told"),
     ):
         command = below.add_parser(name, help=text)
@@ -162,7 +162,7 @@ def count_queue(options: argparse.Namespace, store: Store) -> int:
     return os.EX_OK
 
 
-def _changing(change: Callable[[Store, list[str]], int]) -> Command:
+def _changing(change: Callable[[Store, list[str], Wanted], int]) -> Command:
     def run(options: argparse.Namespace, store: Store) -> int:
         wanted = _wanted(options)
         if wanted == Wanted() and not options.all:
@@ -179,7 +179,7 @@ def _changing(change: Callable[[Store, list[str]], int]) -> Command:
                 f"submitctl: not in the queue: {', '.join(missing)}",
                 file=sys.stderr,
             )
-        changed = change(store, ids)
+        changed = change(store, ids, wanted)
         if options.json:
             print(json.dumps({"action": options.verb, "messages": changed}))
         else:
@@ -189,19 +189,26 @@ def _changing(change: Callable[[Store, list[str]], int]) -> Command:
     return run
 
 
-def _retry(store: Store, ids: list[str]) -> int:
+def _retry(store: Store, ids: list[str], _: Wanted) -> int:
     return store.retry(ids, datetime.now(UTC))
 
 
-def _hold(store: Store, ids: list[str]) -> int:
+def _hold(store: Store, ids: list[str], _: Wanted) -> int:
     return store.hold(ids)
 
 
-def _release(store: Store, ids: list[str]) -> int:
-    return store.release_held(ids, datetime.now(UTC))
+def _release(store: Store, ids: list[str], wanted: Wanted) -> int:
+    """Let held ones go; and who is named by its id, before its time, too.
+
+    By a filter or --all no message is sent earlier than its sender wanted.
+    """
+    now = datetime.now(UTC)
+    if wanted.queue_ids:
+        store.release_early(ids, now)
+    return store.release_held(ids, now)
 
 
-def _remove(store: Store, ids: list[str]) -> int:
+def _remove(store: Store, ids: list[str], _: Wanted) -> int:
     return store.remove(ids)
 
 
@@ -213,6 +220,8 @@ def as_line(entry: QueueEntry, now: datetime) -> str:
     )
     said = _printable(last.last_diagnostic) if last else ""
     marks = "held  " if entry.held else ""
+    if entry.release_at is not None and entry.release_at > now:
+        marks += f"until {_stamp(entry.release_at)}  "
     return (
         f"{entry.queue_id}  {_as_age(now - entry.accepted_at)}  {entry.size} octets  "
         f"{_path(entry.reverse_path)}  {len(waiting)} rcpt  {marks}{said}"
@@ -229,6 +238,9 @@ def _described(entry: QueueEntry, now: datetime) -> Iterator[str]:
     yield f"size         {entry.size} octets"
     if entry.held:
         yield f"held         until `submitctl queue release {entry.queue_id}`"
+    if entry.release_at is not None and entry.release_at > now:
+        early = "" if entry.held else f", or `submitctl queue release {entry.queue_id}`"
+        yield f"waits        until {_stamp(entry.release_at)}{early}"
     if entry.leased_to:
         yield f"under way    in {entry.leased_to}"
     for one in entry.recipients:
@@ -258,6 +270,7 @@ def as_object(entry: QueueEntry) -> dict[str, Any]:
         "accepted_at": _stamp(entry.accepted_at),
         "size": entry.size,
         "held": entry.held,
+        "release_at": _stamp(entry.release_at) if entry.release_at else None,
         "leased_to": entry.leased_to,
         "recipients": [
             {

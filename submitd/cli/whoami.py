@@ -5,11 +5,13 @@ import json
 import os
 import secrets
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from submitd.auth.errors import DirectoryUnavailable
+from submitd.auth.known import KnownNetworks
 from submitd.auth.portal import Explanation, LoginPortal
 from submitd.auth.submitter import (
     Anything,
@@ -78,7 +80,7 @@ async def portal_of(
         reactor,
         config,
         material,
-        LocalLoginCounts(reactor, login_limits(config)),
+        LocalLoginCounts(reactor, login_limits(config), KnownNetworks(None, time.time)),
         to_standard_error(Level.WARN),
         secrets.token_bytes(32),
     )

@@ -17,6 +17,7 @@ from submitd.config.sections import (
     RuleSection,
     ServerSection,
 )
+from submitd.mail.address import BadAddress, parse_mailbox
 
 Tables: TypeAlias = dict[str, Any]
 
@@ -34,6 +35,9 @@ class Source:
     tables: Tables = field(repr=False)
     origins: Mapping[str, str] = field(repr=False)
     """Which file in ``conf.d`` a key comes from, where it is not the main one."""
+
+    files: tuple[Path, ...] = ()
+    """All that were read."""
 
 
 def read_config(
@@ -73,7 +77,8 @@ def _read(file: Path, instead: Mapping[Path, Path] = _NOTHING) -> Source:
     file = file.absolute()
     folder = file.parent / "conf.d"
     parts = {*folder.glob("*.toml"), *(one for one in instead if one.parent == folder)}
-    for part in (file, *sorted(parts)):
+    files = (file, *sorted(parts))
+    for part in files:
         try:
             text = instead.get(part, part).read_text("utf-8")
             _merge(tables, tomllib.loads(text), str(part), origins)
@@ -89,7 +94,7 @@ def _read(file: Path, instead: Mapping[Path, Path] = _NOTHING) -> Source:
             )
     if problems:
         raise ConfigErrors(problems)
-    return Source(file, tables, origins)
+    return Source(file, tables, origins, files)
 
 
 def build_config(source: Source) -> Config:
@@ -232,6 +237,7 @@ def _contradictions(config: Config, reading: _Reading) -> Iterator[ConfigProblem
             f"{config.retry.longest.total_seconds():g}s",
             "must not be shorter than `first`",
         )
+    yield from _quota_problems(config, reading)
     for name, route in config.route.items():
         if bool(route.user) != bool(route.password_file):
             yield reading.problem(
@@ -415,6 +421,27 @@ def _filter_problems(
     except ValueError:
         right = "must be an LDAP filter such as (uid={login}), brackets included"
         yield reading.problem(where, written, right)
+
+
+def _quota_problems(config: Config, reading: _Reading) -> Iterator[ConfigProblem]:
+    named: dict[str, str] = {}
+    for name, rule in config.quota.rule.items():
+        where = ("quota", "rule", name, "logins")
+        if not rule.logins:
+            yield reading.problem(where, None, "must name at least one login")
+        for login in rule.logins:
+            other = named.setdefault(login.casefold(), name)
+            if other != name:
+                right = f"{login} has limits by [quota.rule.{other}]"
+                yield reading.problem(where, list(rule.logins), right)
+    postmaster = config.server.postmaster
+    limits = (config.quota, *config.quota.rule.values())
+    if postmaster and any(one.on_excess == "hold" for one in limits):
+        try:
+            parse_mailbox(postmaster)
+        except BadAddress:
+            right = 'must be a mail address: on_excess = "hold" writes to it'
+            yield reading.problem(("server", "postmaster"), postmaster, right)
 
 
 def _rule_problems(

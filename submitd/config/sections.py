@@ -321,7 +321,7 @@ class LimitsSection:
     received_fields: int | None = setting(
         or_off(whole(1)), "Received fields: more is a loop.", default=50
     )
-    line: int = setting(whole(512, 65536), "Octets of a command line.", default=4096)
+    line: int = setting(whole(2048, 65536), "Octets of a command line.", default=4096)
     bad_commands: int | None = setting(
         or_off(whole(1)), "Faulty commands in one session.", default=20
     )
@@ -457,6 +457,30 @@ class ExternalSection:
 
 
 @frozen(kw_only=True)
+class ExtensionsSection:
+    """What a mail program may ask for with a message, beyond sending it."""
+
+    future_release: timedelta | None = setting(
+        or_off(span(60)),
+        "How far ahead a message may be sent for later (FUTURERELEASE). "
+        '"off": not offered.',
+        default="7d",
+    )
+    deliver_by: timedelta | None = setting(
+        or_off(span(1)),
+        "Least time that may be set for a delivery that is to come back when late "
+        '(DELIVERBY). "off": not offered.',
+        default="10s",
+    )
+    highest_priority: int = setting(
+        whole(0, 9),
+        "What a message asks for above this is lowered to it (MT-PRIORITY). "
+        "0: nobody goes before the others, but may let them go first.",
+        default=0,
+    )
+
+
+@frozen(kw_only=True)
 class LogInSection:
     """Passwords: who checks them, how guessing is slowed down."""
 
@@ -480,8 +504,13 @@ class LogInSection:
     )
     failures_per_address: int | None = setting(
         or_off(whole(1)),
-        "Failures within `window` after which an address is put off.",
+        "Failures within `window` after which an address (IPv6: a /64) is put off.",
         default=50,
+    )
+    failures_per_network: int | None = setting(
+        or_off(whole(1)),
+        "… and after which the /24 (IPv6: /48) around it is.",
+        default=200,
     )
     failures_per_account: int | None = setting(
         or_off(whole(1)),
@@ -493,6 +522,19 @@ class LogInSection:
         span(), "Wait before the answer to a second failure; doubles.", default="1s"
     )
     longest_delay: timedelta = setting(span(), "The longest such wait.", default="10s")
+    refusal: timedelta = setting(
+        span(1),
+        "How long who failed too often is put off; each further time twice as long.",
+        default="5m",
+    )
+    longest_refusal: timedelta = setting(
+        span(1), "The longest such time.", default="4h"
+    )
+    known_networks: timedelta | None = setting(
+        or_off(span(1)),
+        "How long a network from which an account has logged in keeps its way in.",
+        default="30d",
+    )
     time_out: timedelta = setting(span(1), "Time for one log-in in all.", default="20s")
     scram: ScramSection = field(
         default=Factory(ScramSection), metadata={"table": ScramSection}
@@ -882,6 +924,65 @@ class RetrySection:
 
 
 @frozen(kw_only=True)
+class QuotaLimits:
+    """What one submitter may send. 0 or "off": no limit."""
+
+    burst: int | None = setting(
+        or_off(whole(1)), "Messages in a minute.", default="off", example=20
+    )
+    messages_per_hour: int | None = setting(
+        or_off(whole(1)), "Messages in an hour.", default="off", example=100
+    )
+    messages_per_day: int | None = setting(
+        or_off(whole(1)), "… and in a day.", default="off", example=500
+    )
+    recipients_per_hour: int | None = setting(
+        or_off(whole(1)), "Recipients in an hour.", default="off", example=300
+    )
+    recipients_per_day: int | None = setting(
+        or_off(whole(1)), "… and in a day.", default="off", example=1000
+    )
+    new_recipients_per_day: int | None = setting(
+        or_off(whole(1)),
+        "Recipients in a day that the login has not written to in the last 90 days.",
+        default="off",
+        example=200,
+    )
+    on_excess: str = setting(
+        choice("refuse", "hold"),
+        'What is over a limit: "refuse" for now (451), or accept and "hold" it until '
+        "`submitctl queue release`.",
+        default="refuse",
+    )
+    held_per_day: int | None = setting(
+        or_off(whole(1)),
+        'With "hold": messages in a day; more are refused.',
+        default=1000,
+    )
+
+
+@frozen(kw_only=True)
+class QuotaRuleSection(QuotaLimits):
+    """Limits for some logins, in the place of all those of [quota]."""
+
+    logins: tuple[str, ...] = setting(
+        listed(filled_text),
+        "Whom it is for. What it does not limit has no limit.",
+        default=(),
+        example=["newsletter", "satellite"],
+    )
+
+
+@frozen(kw_only=True)
+class QuotaSection(QuotaLimits):
+    """How much each submitter may send. 0 or "off": no limit."""
+
+    rule: Mapping[str, QuotaRuleSection] = field(
+        factory=dict, metadata={"tables": QuotaRuleSection, "name": "NAME"}
+    )
+
+
+@frozen(kw_only=True)
 class Config:
     """Everything that is configured."""
 
@@ -894,6 +995,7 @@ class Config:
         factory=dict, metadata={"tables": ListenerSection, "name": "NAME"}
     )
     limits: LimitsSection = Factory(LimitsSection)
+    extensions: ExtensionsSection = Factory(ExtensionsSection)
     log_in: LogInSection = Factory(LogInSection)
     ldap: LdapSection = Factory(LdapSection)
     password_file: PasswordFileSection = Factory(PasswordFileSection)
@@ -907,3 +1009,4 @@ class Config:
         factory=dict, metadata={"tables": RouteSection, "name": '"example.net"'}
     )
     retry: RetrySection = Factory(RetrySection)
+    quota: QuotaSection = Factory(QuotaSection)

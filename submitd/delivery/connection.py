@@ -139,6 +139,10 @@ class HopConnection(Protocol):
         """True where another transaction may be begun."""
         return not self._lost and not self._session.is_over
 
+    def takes(self, domain: str) -> bool:
+        """As `ClientSession.takes`."""
+        return self._session.takes(domain)
+
     @property
     def under_tls(self) -> bool:
         """True where the content travels encrypted."""
@@ -203,6 +207,9 @@ class HopConnection(Protocol):
             self._break(nonsense)
         elif self._session.is_over:
             self._hang_up()
+        elif self._sending and not self._paused:
+            # A chunk was answered: there may be room for the next one.
+            self.resumeProducing()
 
     def _take_events(self) -> None:
         while (event := self._session.next_event()) is not None:
@@ -287,7 +294,7 @@ class HopConnection(Protocol):
     async def _send_chunks(self) -> None:
         assert self._content is not None  # noqa: S101
         try:
-            while self._sending and not self._paused:
+            while self._sending and not self._paused and self._session.takes_content:
                 chunk = await self._content.next()
                 if self._lost or self._session.is_over:
                     return

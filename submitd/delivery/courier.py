@@ -1,6 +1,8 @@
 """Reaches a next hop and carries messages over: one lane, one connection."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from math import floor
 from random import Random
 from typing import Any, Final
 
@@ -21,8 +23,16 @@ from submitd.delivery.connection import (
     TimeOuts,
     TlsBroke,
 )
+from submitd.delivery.form import (
+    Form,
+    FormContent,
+    as_it_is,
+    as_rendition,
+    target_of,
+)
 from submitd.delivery.hosts import AddressRules
 from submitd.delivery.outcome import Delayed, Failed, Outcome, Relayed, outcome_of
+from submitd.delivery.rendition import Renditions
 from submitd.delivery.route import Route, TlsPolicy
 from submitd.dns.addresses import is_address
 from submitd.dns.answer import ResolverUnavailable
@@ -36,12 +46,14 @@ from submitd.dns.exchangers import (
 )
 from submitd.dns.message import RecordType
 from submitd.dns.resolver import Resolver
-from submitd.mail.envelope import Body
+from submitd.mail.envelope import ByMode, DeliverBy, ForwardPath, Notify
+from submitd.mail.mime import CannotConvert
+from submitd.mail.rendition import Target
 from submitd.mail.status import EnhancedCode
 from submitd.observe.events import TLS_FELL_BACK, Events
-from submitd.smtp.client import ClientSession, Outgoing, TlsWish
+from submitd.smtp.client import ClientSession, Outgoing, TimeLeft, TlsWish
 from submitd.smtp.reply import Reply
-from submitd.spool.store import Recipient, Spool, Spooled
+from submitd.spool.store import Recipient, Spool, Spooled, SpoolFull, SpoolUnavailable
 from submitd.tls.client import BadTlsName, Unverified, verified
 
 _MOST_ADDRESSES: Final = 10
@@ -52,6 +64,10 @@ _FALL_BACK: Final = 600.0
 
 _MOST_REMEMBERED: Final = 10_000
 _MOST_WORDS: Final = 900
+_TAKES: Final = {
+    Target.SEVEN_BIT: "no 8-bit content (8BITMIME)",
+    Target.EIGHT_BIT: "no binary content (BINARYMIME)",
+}
 
 
 class CannotReach(Exception):
@@ -93,13 +109,18 @@ class Courier:
         reactor: Any,  # noqa: ANN401
         resolver: Resolver,
         spool: Spool,
+        renditions: Renditions,
         rules: CourierRules,
         events: Events,
         chance: Random,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._reactor = reactor
+        self._now = now
         self._resolver = resolver
         self._spool = spool
+        self._renditions = renditions
         self._rules = rules
         self._events = events
         self._chance = chance
@@ -285,15 +306,20 @@ class Courier:
             ConnectionBroke: the connection had been ``reused``, and was closed
                 without a word about this message: it may be tried on another.
         """
-        if (refusal := _cannot_take(hop, spooled, recipients)) is not None:
-            return [refusal] * len(recipients)
+        if (too_late := self._is_too_late(hop, spooled)) is not None:
+            return [too_late] * len(recipients)
+        form = await self._form(hop, spooled, recipients)
+        if not isinstance(form, Form):
+            return [form] * len(recipients)
         outcomes: list[Outcome] = []
         while len(outcomes) < len(recipients):
             rest = recipients[len(outcomes) :]
-            if outcomes and not hop.connection.is_usable:
+            if outcomes and not may_carry(hop, rest):
                 return outcomes
             try:
-                outcomes += await self._transact(hop, spooled, rest, reused=reused)
+                outcomes += await self._transact(
+                    hop, spooled, form, rest, reused=reused
+                )
             except NoContent as problem:
                 lacking = Delayed(EnhancedCode(4, 3, 0), f"no content: {problem}")
                 outcomes += [lacking] * len(rest)
@@ -311,29 +337,65 @@ class Courier:
                 outcomes += [broke] * len(rest)
         return outcomes
 
+    async def _form(
+        self, hop: Hop, spooled: Spooled, recipients: Sequence[Recipient]
+    ) -> Form | Delayed | Failed:
+        """What goes to this host, or why nothing does."""
+        offered, host = hop.connection.offered, hop.host
+        if _needs_smtputf8(spooled, recipients) and "SMTPUTF8" not in offered:
+            return Failed(
+                EnhancedCode(5, 6, 7),
+                "the host does not take internationalised addresses or headers "
+                "(SMTPUTF8)",
+                host,
+            )
+        form = as_it_is(spooled)
+        if (target := target_of(spooled, offered)) is not None:
+            try:
+                form = as_rendition(await self._renditions.get(spooled, target), target)
+            except CannotConvert as problem:
+                # A report with some octets cut to seven bits is better than none.
+                if spooled.needs.binary or not spooled.envelope.is_report:
+                    return Failed(
+                        EnhancedCode(5, 6, 3),
+                        f"the host takes {_TAKES[target]}, and the message has no "
+                        f"such form: {problem}",
+                        host,
+                    )
+            except SpoolFull as problem:
+                return Delayed(EnhancedCode(4, 3, 1), f"no other form: {problem}", host)
+            except (SpoolUnavailable, LookupError) as problem:
+                return Delayed(EnhancedCode(4, 3, 0), f"no other form: {problem}", host)
+        return _too_large(hop, form) or form
+
     async def _transact(
         self,
         hop: Hop,
         spooled: Spooled,
+        form: Form,
         recipients: Sequence[Recipient],
         *,
         reused: bool,
     ) -> list[Outcome]:
         """One transaction; gives outcomes for as many as it settled."""
         envelope = spooled.envelope
-        dsn = "DSN" in hop.connection.offered
-        eight_bit = spooled.needs.eight_bit or envelope.body is not Body.SEVEN_BIT
+        offered = hop.connection.offered
+        by = envelope.deliver_by
+        left = None if by is None else self._time_left(by)
         settled = await hop.connection.deliver(
             Outgoing(
                 reverse_path=envelope.reverse_path,
-                forward_paths=tuple(one.forward_path for one in recipients),
-                size=spooled.size,
-                body=Body.EIGHT_BIT_MIME if eight_bit else Body.SEVEN_BIT,
+                forward_paths=_wishes(recipients, left, offered),
+                size=form.size,
+                body=form.body,
                 smtputf8=_needs_smtputf8(spooled, recipients),
                 ret=envelope.ret,
                 envid=envelope.envid,
+                by=left,
+                priority=envelope.priority,
+                submitted_by=envelope.submitted_by,
             ),
-            _Content(self._spool, spooled, recipients),
+            FormContent(self._spool, spooled, form, recipients),
         )
         verdicts = settled.verdicts
         if reused and all(one.code == 421 for one in verdicts):
@@ -341,46 +403,81 @@ class Courier:
             raise ConnectionBroke(verdicts[0].text, unused=True)
         if settled.tail_refused:
             verdicts = verdicts[: -settled.tail_refused]
-        return [_outcome(verdict, hop.host, dsn=dsn) for verdict in verdicts]
+        owed = left is not None and _is_owed(left, offered)
+        dsn = "DSN" in offered
+        return [_outcome(one, hop.host, dsn=dsn, owed=owed) for one in verdicts]
+
+    def _time_left(self, by: DeliverBy) -> TimeLeft:
+        seconds = floor((by.at - self._now()).total_seconds())
+        return TimeLeft(seconds, by.mode, by.trace)
+
+    def _is_too_late(self, hop: Hop, spooled: Spooled) -> Failed | None:
+        """Why the host cannot be given it in the time that its sender allows."""
+        by = spooled.envelope.deliver_by
+        if by is None or by.mode is not ByMode.RETURN:
+            return None
+        return _cannot_make_it(hop, self._time_left(by))
 
 
-class _Content:
-    """A message's octets: at hand, or from the spool, chunk by chunk (`Content`)."""
-
-    def __init__(
-        self, spool: Spool, spooled: Spooled, recipients: Sequence[Recipient]
-    ) -> None:
-        self._spool = spool
-        self._spooled = spooled
-        self._recipients = recipients
-        self._number = -1
-        self.small: bytes | None = None
-        if spooled.header is not None and spooled.body is not None:
-            self.small = b"".join((spooled.header, *spooled.body))
-
-    def ending(self, accepted: Sequence[int]) -> None:
-        """As `Content.ending`."""
-        numbers = [self._recipients[place].number for place in accepted]
-        self._spool.mark_sent(self._spooled.queue_id, numbers)
-
-    async def next(self) -> bytes | None:
-        """The next piece; None at the end. Raises as `Spool.read_chunk`."""
-        number, self._number = self._number, self._number + 1
-        if number < 0:
-            header = self._spooled.header
-            if header is not None:
-                return header
-            return await self._spool.read_header(self._spooled.queue_id)
-        return await self._spool.read_chunk(self._spooled.queue_id, number)
+def may_carry(hop: Hop, recipients: Sequence[Recipient]) -> bool:
+    """True where another transaction may be begun, for the first of these."""
+    connection = hop.connection
+    domain = recipients[0].forward_path.mailbox.domain
+    return connection.is_usable and connection.takes(domain)
 
 
-def _outcome(verdict: Reply, host: str, *, dsn: bool) -> Outcome:
+def _outcome(verdict: Reply, host: str, *, dsn: bool, owed: bool) -> Outcome:
     outcome = outcome_of(verdict, host)
     return (
-        evolve(outcome, reports_itself=True)
-        if isinstance(outcome, Relayed) and dsn
+        evolve(outcome, reports_itself=dsn, is_owed=owed)
+        if isinstance(outcome, Relayed) and (dsn or owed)
         else outcome
     )
+
+
+def _wishes(
+    recipients: Sequence[Recipient], left: TimeLeft | None, offered: Mapping[str, str]
+) -> tuple[ForwardPath, ...]:
+    """The forward-paths as the host is to hear of them.
+
+    Who cannot be asked for delivery in time is asked to tell of a delay
+    (RFC 2852 section 4.1.4.2).
+    """
+    paths = tuple(one.forward_path for one in recipients)
+    if left is None or left.seconds <= 0 or "DELIVERBY" in offered:
+        return paths
+    return tuple(
+        one
+        if one.notify is Notify.NEVER
+        else evolve(one, notify=(one.notify or Notify.FAILURE) | Notify.DELAY)
+        for one in paths
+    )
+
+
+def _is_owed(left: TimeLeft, offered: Mapping[str, str]) -> bool:
+    """True where the sender hears that the host took it (RFC 2852 section 4.1.4)."""
+    return left.trace or (left.seconds > 0 and "DELIVERBY" not in offered)
+
+
+def _cannot_make_it(hop: Hop, left: TimeLeft) -> Failed | None:
+    """Why the host does not get what is to come back in time (RFC 2852 4.1.4.1)."""
+    if left.seconds <= 0:
+        return Failed(EnhancedCode(5, 4, 7), "the time for delivery is over", hop.host)
+    parameters = hop.connection.offered.get("DELIVERBY")
+    if parameters is None:
+        return Failed(
+            EnhancedCode(5, 3, 3),
+            "the host does not promise delivery in time (DELIVERBY)",
+            hop.host,
+        )
+    least = parameters.partition(",")[0]
+    if least.isdecimal() and int(least) > left.seconds:
+        return Failed(
+            EnhancedCode(5, 4, 7),
+            f"the host wants {least} s for a delivery, {left.seconds} s are left",
+            hop.host,
+        )
+    return None
 
 
 def _refused(refusal: HopRefused, host: str) -> Delayed | Failed:
@@ -410,30 +507,12 @@ def _needs_smtputf8(spooled: Spooled, recipients: Sequence[Recipient]) -> bool:
     )
 
 
-def _cannot_take(
-    hop: Hop, spooled: Spooled, recipients: Sequence[Recipient]
-) -> Failed | None:
-    """What the host would have to be able to do, and is not."""
-    offered = hop.connection.offered
-    if _needs_smtputf8(spooled, recipients) and "SMTPUTF8" not in offered:
-        return Failed(
-            EnhancedCode(5, 6, 7),
-            "the host does not take internationalised addresses or headers (SMTPUTF8)",
-            hop.host,
-        )
-    # A report with some octets cut to seven bits is better than none.
-    eight_bit = spooled.needs.eight_bit and not spooled.envelope.is_report
-    if eight_bit and "8BITMIME" not in offered:
-        return Failed(
-            EnhancedCode(5, 6, 3),
-            "the host does not take 8-bit content (8BITMIME)",
-            hop.host,
-        )
-    limit = offered.get("SIZE", "")
-    if limit.isdecimal() and 0 < int(limit) < spooled.size:
+def _too_large(hop: Hop, form: Form) -> Failed | None:
+    limit = hop.connection.offered.get("SIZE", "")
+    if limit.isdecimal() and 0 < int(limit) < form.size:
         return Failed(
             EnhancedCode(5, 3, 4),
-            f"the message has {spooled.size} octets, the host takes {limit}",
+            f"the message has {form.size} octets, the host takes {limit}",
             hop.host,
         )
     return None

@@ -1,6 +1,9 @@
 """Destinations, and the connections that serve them."""
 
 from collections import deque
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Any, Final, Protocol
 
 from attrs import define, field, frozen
@@ -8,10 +11,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 
 from submitd.delivery.connection import ConnectionBroke
-from submitd.delivery.courier import CannotReach, Courier, Hop
+from submitd.delivery.courier import CannotReach, Courier, Hop, may_carry
 from submitd.delivery.outcome import Delayed, Failed, Outcome
 from submitd.delivery.route import Route
 from submitd.delivery.slots import DestinationSlots
+from submitd.mail.envelope import HEAD_START
 from submitd.mail.status import EnhancedCode
 from submitd.observe.events import ATTEMPT_BROKE, DESTINATION_DOWN, Events
 from submitd.observe.metrics import Metrics
@@ -58,6 +62,62 @@ class Job:
         return len(spooled.header or b"") + sum(map(len, spooled.body or ()))
 
 
+class WaitingJobs:
+    """Jobs in the order in which they are served.
+
+    By priority, and by time within one: urgent ones overtake what has not
+    waited for longer than their head start.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Job]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def __iter__(self) -> Iterator[Job]:
+        return (job for _, _, job in self._heap)
+
+    def put(self, job: Job, now: float) -> None:
+        """One more."""
+        self._push(_rank(job, now), job)
+
+    def put_back(self, job: Job) -> None:
+        """It was taken, and is to be the next."""
+        self._push(-inf, job)
+
+    def _push(self, rank: float, job: Job) -> None:
+        self._count += 1
+        heappush(self._heap, (rank, self._count, job))
+
+    @property
+    def first(self) -> Job:
+        """What `take` would give."""
+        return self._heap[0][2]
+
+    def take(self) -> Job:
+        """The next, which waits no more."""
+        return heappop(self._heap)[2]
+
+    def take_last(self, *, after: Job, now: float) -> Job | None:
+        """The one that would be served last, if that is later than this new one."""
+        last = max(self._heap)
+        if last[0] <= _rank(after, now):
+            return None
+        self._heap.remove(last)
+        heapify(self._heap)
+        return last[2]
+
+    def clear(self) -> None:
+        """None of them waits any more."""
+        self._heap.clear()
+
+
+def _rank(job: Job, now: float) -> float:
+    return now - job.spooled.envelope.priority * HEAD_START
+
+
 class Jobs(Protocol):
     """Where jobs come from and go back to."""
 
@@ -88,7 +148,7 @@ class Destination:
     """What waits for one next hop, and the lanes that serve it."""
 
     route: Route
-    jobs: deque[Job] = field(factory=deque)
+    jobs: WaitingJobs = field(factory=WaitingJobs)
     lanes: set[Lane] = field(factory=set)
     idle: deque[Lane] = field(factory=deque)
     most: int = 0
@@ -129,9 +189,15 @@ class Lanes:
         destination = self._destinations.get(route.key)
         if destination is None:
             destination = self._destinations[route.key] = Destination(route)
+        now = self._clock.seconds()
         if len(destination.jobs) >= self._limits.messages_per_destination:
-            return False
-        destination.jobs.append(job)
+            if job.spooled.envelope.priority <= 0:
+                return False
+            last = destination.jobs.take_last(after=job, now=now)
+            if last is None:
+                return False
+            self._jobs.give_back(last)
+        destination.jobs.put(job, now)
         self._serve(destination)
         return True
 
@@ -140,7 +206,7 @@ class Lanes:
         self._stopping = True
         for destination in tuple(self._destinations.values()):
             while destination.jobs:
-                self._jobs.give_back(destination.jobs.popleft())
+                self._jobs.give_back(destination.jobs.take())
             for lane in tuple(destination.idle):
                 self._wake(destination, lane)
 
@@ -247,12 +313,14 @@ class Lanes:
                 if trouble is not None:
                     self._cannot_reach(destination, trouble)
                     return
-            elif not lane.hop.connection.is_usable or carried >= most:
+            elif carried >= most or not may_carry(
+                lane.hop, destination.jobs.first.recipients
+            ):
                 await self._hang_up(lane)
                 if self._is_full:
                     return  # who starves comes first
             else:
-                job = destination.jobs.popleft()
+                job = destination.jobs.take()
                 carried += 1
                 await self._attempt(destination, lane.hop, job, reused=carried > 1)
 
@@ -355,7 +423,7 @@ class Lanes:
         if self._stopping:
             self._jobs.give_back(job)
         else:
-            destination.jobs.appendleft(job)
+            destination.jobs.put_back(job)
 
     def _broke(self, failure: Any) -> None:  # noqa: ANN401
         self._events.failure(ATTEMPT_BROKE, failure.value)

@@ -22,6 +22,9 @@ class Relayed:
     reports_itself: bool = False
     """It offers DSN and was given the recipient's wishes (RFC 3461 section 5.2.2)."""
 
+    is_owed: bool = False
+    """The sender hears of it unless they want to hear nothing (RFC 2852 4.1.4)."""
+
 
 @frozen
 class Delayed:
@@ -31,6 +34,8 @@ class Delayed:
     diagnostic: str
     host: str = ""
     is_reply: bool = False
+    is_attempt: bool = True
+    """False: nothing was tried. The sender hears of the delay, then it is tried."""
 
 
 @frozen

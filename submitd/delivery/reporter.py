@@ -6,7 +6,14 @@ from typing import Final, Protocol
 
 from attrs import frozen
 
-from submitd.mail.envelope import Body, Envelope, ForwardPath, Notify, Ret
+from submitd.mail.envelope import (
+    Body,
+    Envelope,
+    ForwardPath,
+    Notify,
+    Ret,
+    TlsDemand,
+)
 from submitd.mail.report import (
     Action,
     ReportedMessage,
@@ -66,13 +73,17 @@ class Reporter:
         self._events = events
         self._metrics = metrics
 
-    def is_wanted(self, spooled: Spooled, path: ForwardPath, action: Action) -> bool:
+    def is_wanted(self, spooled: Spooled, news: ReportedRecipient) -> bool:
         """True where the sender is to hear of this.
 
         The null reverse-path never does (RFC 5321 section 6.1): a report that
         cannot be delivered is dropped, not reported.
         """
-        return spooled.envelope.reverse_path is not None and path.wants(_WISHES[action])
+        path = news.forward_path
+        return spooled.envelope.reverse_path is not None and (
+            path.wants(_WISHES[news.action])
+            or (news.is_owed and path.notify is not Notify.NEVER)
+        )
 
     async def reports(
         self, spooled: Spooled, recipients: Sequence[ReportedRecipient], now: datetime
@@ -85,9 +96,7 @@ class Reporter:
         made: list[Report] = []
         for action in Action:
             same = [one for one in recipients if one.action is action]
-            wanted = [
-                one for one in same if self.is_wanted(spooled, one.forward_path, action)
-            ]
+            wanted = [one for one in same if self.is_wanted(spooled, one)]
             if wanted:
                 made.append(await self._report(spooled, wanted, now))
                 self._metrics.reports.labels(action.value).inc()
@@ -104,7 +113,7 @@ class Reporter:
         self, spooled: Spooled, recipients: Sequence[ReportedRecipient], now: datetime
     ) -> Report:
         envelope = spooled.envelope
-        to = envelope.reverse_path
+        to, by = envelope.reverse_path, envelope.deliver_by
         assert to is not None, "only who has a reverse-path wants reports"  # noqa: S101
         queue_id = self._spool.new_queue_id()
         header, body = delivery_report(
@@ -114,6 +123,8 @@ class Reporter:
                 arrived_at=envelope.accepted_at,
                 returned=await self._returned(spooled, recipients[0].action),
                 smtputf8=envelope.smtputf8,
+                release_request=envelope.release_request,
+                deliver_by=None if by is None else by.at,
             ),
             recipients,
             to=to,
@@ -133,6 +144,8 @@ class Reporter:
                     body=Body.EIGHT_BIT_MIME if eight_bit else Body.SEVEN_BIT,
                     smtputf8=utf8,
                     accepted_at=now,
+                    priority=envelope.priority,
+                    tls_demand=envelope.tls_demand,
                 ),
                 header=self._sign(header, body, now),
                 needs=Needs(eight_bit=eight_bit, smtputf8=utf8),
@@ -149,7 +162,11 @@ class Reporter:
         whole = (
             action is Action.FAILED
             and spooled.envelope.ret is not Ret.HEADERS
+            # RFC 8689 section 5: whatever RET says.
+            and spooled.envelope.tls_demand is not TlsDemand.REQUIRED
             and spooled.size <= self._rules.returned_content
+            # No host that takes reports need take these octets.
+            and not spooled.needs.binary
         )
         if not whole:
             return Returned(header=header, body=None)

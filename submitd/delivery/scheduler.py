@@ -18,6 +18,7 @@ from submitd.delivery.outcome import Delayed, Failed, Outcome, Relayed
 from submitd.delivery.reporter import Reporter
 from submitd.delivery.route import Route, Routes
 from submitd.delivery.slots import DestinationSlots
+from submitd.mail.envelope import ByMode, DeliverBy
 from submitd.mail.report import Action, ReportedRecipient
 from submitd.mail.status import EnhancedCode
 from submitd.observe.events import (
@@ -137,6 +138,9 @@ class DeliveryScheduler(Service):
 
     def take(self, spooled: Spooled) -> None:
         """A message that is leased to this process. Never raises, never waits."""
+        by = _deadline(spooled)
+        if by is not None and by.at <= self._now():
+            spooled = self._settle_late(spooled, by)
         groups: dict[str, tuple[Route, list[Recipient]]] = {}
         cut_off: list[Recipient] = []
         for one in spooled.recipients:
@@ -146,9 +150,7 @@ class DeliveryScheduler(Service):
             route = self._routes.find(one.forward_path.mailbox.domain)
             groups.setdefault(route.key, (route, []))[1].append(one)
         if cut_off:
-            job = Job(spooled, tuple(cut_off))
-            self.begin(job)
-            self.settle(job, [_CUT_OFF] * len(cut_off))
+            self._settle_at_once(spooled, cut_off, [_CUT_OFF] * len(cut_off))
         is_full = self._stopping or self._open_jobs >= self._limits.messages
         if self._octets >= self._limits.octets:
             spooled = evolve(spooled, header=None, body=None)
@@ -159,6 +161,42 @@ class DeliveryScheduler(Service):
                 self.give_back(job)
             elif not self._lanes.put(route, job):
                 self._put_off(job)
+
+    def _settle_late(self, spooled: Spooled, by: DeliverBy) -> Spooled:
+        """Time is up (RFC 2852 section 4.1.3): what may still be attempted.
+
+        The others come back, or their sender hears that they are late before
+        they are tried again.
+        """
+        late = [
+            one
+            for one in spooled.recipients
+            if by.mode is ByMode.RETURN or self._is_news(spooled, one)
+        ]
+        if not late:
+            return spooled
+        self._settle_at_once(spooled, late, [_late(one, by.mode) for one in late])
+        left = tuple(one for one in spooled.recipients if one not in late)
+        return evolve(spooled, recipients=left)
+
+    def _is_news(self, spooled: Spooled, one: Recipient) -> bool:
+        """True where the sender is to hear of a delay, and has not."""
+        news = ReportedRecipient(
+            forward_path=one.forward_path,
+            action=Action.DELAYED,
+            status=EnhancedCode(4, 4, 7),
+            diagnostic="",
+            host="",
+            attempted_at=self._now(),
+        )
+        return not one.delay_reported and self._reporter.is_wanted(spooled, news)
+
+    def _settle_at_once(
+        self, spooled: Spooled, recipients: Sequence[Recipient], outcomes: list[Outcome]
+    ) -> None:
+        job = Job(spooled, tuple(recipients))
+        self.begin(job)
+        self.settle(job, outcomes)
 
     # What lanes call
 
@@ -286,16 +324,13 @@ class DeliveryScheduler(Service):
         return (
             one.news is not None
             and one.result.state is not State.RELAYED
-            and self._reporter.is_wanted(
-                spooled, one.recipient.forward_path, one.news.action
-            )
+            and self._reporter.is_wanted(spooled, one.news)
         )
 
     def _judge(
         self, spooled: Spooled, recipient: Recipient, outcome: Outcome, now: datetime
     ) -> _Judged:
         """What to record of an outcome, and what to tell the sender."""
-        accepted_at = spooled.envelope.accepted_at
         status = outcome.status
         state, due_at = State.FAILED, now
         action: Action | None = Action.FAILED
@@ -303,24 +338,26 @@ class DeliveryScheduler(Service):
         match outcome:
             case Relayed():
                 state = State.RELAYED
-                action = None if outcome.reports_itself else Action.RELAYED
+                is_told = outcome.reports_itself and not outcome.is_owed
+                action = None if is_told else Action.RELAYED
             case Failed():
                 pass
             case Delayed():
-                due = self._schedule.next_due(
-                    accepted_at, recipient.attempts + 1, now, self._chance.random()
-                )
+                due = self._next_due(spooled, recipient, outcome, now)
                 if due is None:
                     # X.4.7: delivery time expired. The last words stay.
                     status = EnhancedCode(5, 4, 7)
                 else:
                     state, due_at = State.QUEUED, due
                     action = None
-                    if not recipient.delay_reported and self._schedule.is_report_due(
-                        accepted_at, now
-                    ):
+                    if self._is_delay_due(spooled, recipient, now):
                         action = Action.DELAYED
-                        retry_until = accepted_at + self._schedule.give_up
+                        retry_until = (
+                            spooled.envelope.sent_from + self._schedule.give_up
+                        )
+                        by = _deadline(spooled)
+                        if by is not None and by.mode is ByMode.NOTIFY:
+                            status = EnhancedCode(4, 4, 7)
         result = Result(
             number=recipient.number,
             state=state,
@@ -330,6 +367,7 @@ class DeliveryScheduler(Service):
             diagnostic=outcome.diagnostic,
             host=outcome.host,
             delay_reported=action is Action.DELAYED,
+            is_attempt=not (isinstance(outcome, Delayed) and not outcome.is_attempt),
         )
         news = None
         if action is not None:
@@ -342,13 +380,47 @@ class DeliveryScheduler(Service):
                 host=outcome.host,
                 attempted_at=now,
                 retry_until=retry_until,
+                is_owed=isinstance(outcome, Relayed) and outcome.is_owed,
             )
         return _Judged(recipient=recipient, outcome=outcome, result=result, news=news)
+
+    def _next_due(
+        self, spooled: Spooled, recipient: Recipient, outcome: Delayed, now: datetime
+    ) -> datetime | None:
+        """When to try again; None: never. At the deadline that the sender set, too."""
+        if not outcome.is_attempt:
+            return now
+        due = self._schedule.next_due(
+            spooled.envelope.sent_from,
+            recipient.attempts + 1,
+            now,
+            self._chance.random(),
+        )
+        by = _deadline(spooled)
+        if due is None or by is None:
+            return due
+        if by.at > now:
+            return min(due, by.at)
+        return None if by.mode is ByMode.RETURN else due
+
+    def _is_delay_due(
+        self, spooled: Spooled, recipient: Recipient, now: datetime
+    ) -> bool:
+        """True where the sender should hear now that it takes time.
+
+        Once: by our schedule, or when the time is up that they set themselves.
+        """
+        if recipient.delay_reported:
+            return False
+        by = _deadline(spooled)
+        if by is not None and by.mode is ByMode.NOTIFY:
+            return by.at <= now
+        return self._schedule.is_report_due(spooled.envelope.sent_from, now)
 
     def _tell(self, spooled: Spooled, one: _Judged) -> None:
         result, recipient = one.result, one.recipient
         self._metrics.outcomes.labels(result.state.value).inc()
-        age = (result.at - spooled.envelope.accepted_at).total_seconds()
+        age = (result.at - spooled.envelope.sent_from).total_seconds()
         if result.state is State.RELAYED:
             self._metrics.delivery_seconds.observe(max(0.0, age))
         self._events.emit(
@@ -359,7 +431,7 @@ class DeliveryScheduler(Service):
             host=one.outcome.host or None,
             status=str(result.status),
             reply=result.diagnostic,
-            attempts=recipient.attempts + 1,
+            attempts=recipient.attempts + result.is_attempt,
             age=round(age, 3),
         )
 
@@ -388,3 +460,24 @@ _EVENTS: Final = {
     State.QUEUED: MESSAGE_DELAYED,
     State.FAILED: MESSAGE_FAILED,
 }
+
+
+def _deadline(spooled: Spooled) -> DeliverBy | None:
+    """The time that the sender set; not one that was over, and only to be told of.
+
+    Who sends with BY=-60;N knows that it is late (RFC 2852 section 4).
+    """
+    by = spooled.envelope.deliver_by
+    if by is None or by.mode is ByMode.RETURN:
+        return by
+    return by if by.at > spooled.envelope.accepted_at else None
+
+
+def _late(one: Recipient, mode: ByMode) -> Outcome:
+    """The time is up that the sender set (RFC 2852 section 4.1.3)."""
+    words = "not delivered in the time that its sender set"
+    if one.last_diagnostic:
+        words += f"; so far: {one.last_diagnostic}"
+    if mode is ByMode.RETURN:
+        return Failed(EnhancedCode(5, 4, 7), words, one.last_host)
+    return Delayed(EnhancedCode(4, 4, 7), words, one.last_host, is_attempt=False)

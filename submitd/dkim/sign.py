@@ -14,7 +14,7 @@ What a signature says of itself:
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -234,6 +234,18 @@ class Signer:
             for at in range(0, len(signature), _SIGNATURE_LINE)
         ]
         return b"%b%b\r\n" % (unsigned, b"\r\n\t".join(lines))
+
+
+def signer_for(domain: str, signers: Mapping[str, Signer]) -> Signer | None:
+    """The signer of a From domain, or of the nearest ``*.`` domain above it."""
+    if (exact := signers.get(domain)) is not None:
+        return exact
+    rest = domain
+    while "." in rest:
+        rest = rest.partition(".")[2]
+        if (wild := signers.get(f"*.{rest}")) is not None:
+            return wild
+    return None
 
 
 def _moments(signed_at: datetime, expires: timedelta | None) -> tuple[str, ...]:

@@ -2,10 +2,18 @@
 
 from datetime import datetime
 from enum import Enum, Flag, auto
+from typing import Final
 
 from attrs import field, frozen, validators
 
 from submitd.mail.address import Mailbox
+
+HEAD_START: Final = 3600.0
+"""Seconds of waiting that one step of priority is worth.
+
+What is urgent overtakes what has waited for up to so much longer, and no more:
+nothing of low priority waits for ever.
+"""
 
 
 class Body(Enum):
@@ -32,6 +40,41 @@ class Ret(Enum):
     HEADERS = "HDRS"
 
 
+class ByMode(Enum):
+    """What happens when a message's time is up (RFC 2852 section 4)."""
+
+    NOTIFY = "N"
+    RETURN = "R"
+
+
+@frozen
+class DeliverBy:
+    """BY: the moment by which a message is to be delivered (RFC 2852)."""
+
+    at: datetime
+    mode: ByMode
+    trace: bool = False
+    """The sender hears of each host that takes the message."""
+
+
+class TlsDemand(Enum):
+    """What the sender said of TLS on the way (RFC 8689)."""
+
+    REQUIRED = "required"
+    """REQUIRETLS: not without it, whatever happens."""
+
+    OPTIONAL = "optional"
+    """``TLS-Required: no``: better in clear text than not at all."""
+
+
+@frozen
+class SubmittedBy:
+    """AUTH= of MAIL: who first submitted the message (RFC 4954 section 5)."""
+
+    mailbox: Mailbox | None
+    """None is ``<>``: nobody can tell."""
+
+
 @frozen
 class OriginalRecipient:
     """ORCPT: the address that the sender first used, xtext decoded.
@@ -40,10 +83,32 @@ class OriginalRecipient:
     """
 
     address_type: str
-    """In lower case: ``rfc822``, ``utf-8`` (RFC 6533), seldom another."""
+    """As it was written, for it is passed on unchanged (RFC 3461 section 5.2.1):
+    ``rfc822``, ``utf-8`` (RFC 6533), seldom another."""
 
     address: str
     """Printable: it goes into the fields of a report as it stands."""
+
+    @property
+    def is_utf8(self) -> bool:
+        """True where the address may hold more than ASCII (RFC 6533)."""
+        return self.address_type.lower() == "utf-8"
+
+    @property
+    def in_ascii(self) -> str:
+        r"""The address for those who know no UTF-8: ``\x{20AC}`` for what is not ASCII.
+
+        Source: RFC 6533 section 3.
+        """
+        return escape_utf8_address(self.address) if self.is_utf8 else self.address
+
+
+def escape_utf8_address(text: str) -> str:
+    """An address of type ``utf-8`` in ASCII (RFC 6533 section 3)."""
+    return "".join(
+        one if "!" <= one <= "~" and one not in "+=\\" else rf"\x{{{ord(one):02X}}}"
+        for one in text
+    )
 
 
 @frozen
@@ -94,12 +159,37 @@ class Envelope:
     """The client's own name for this transaction, xtext decoded."""
 
     accepted_at: datetime = field()
-    """When we took responsibility: aware, UTC. Queue age counts from here."""
+    """When we took responsibility: aware, UTC."""
+
+    release_at: datetime | None = None
+    """FUTURERELEASE: not sent before (RFC 4865). None: at once."""
+
+    release_request: str = ""
+    """How its sender said that, in the words of Future-Release-Request."""
+
+    deliver_by: DeliverBy | None = None
+
+    priority: int = field(
+        default=0, validator=validators.and_(validators.ge(-9), validators.le(9))
+    )
+    """MT-PRIORITY as it was assigned: higher goes first (RFC 6710)."""
+
+    tls_demand: TlsDemand | None = None
+
+    submitted_by: SubmittedBy | None = None
+    """None: the client did not say."""
 
     @accepted_at.validator
     def _is_aware(self, _: object, value: datetime) -> None:
         if value.tzinfo is None:
             raise ValueError("accepted_at must carry a time zone")
+
+    @property
+    def sent_from(self) -> datetime:
+        """When it was first to be sent. What waits in the queue is so old."""
+        if self.release_at is None:
+            return self.accepted_at
+        return max(self.accepted_at, self.release_at)
 
     @property
     def is_report(self) -> bool:

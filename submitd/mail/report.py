@@ -41,6 +41,9 @@ class ReportedRecipient:
     is_reply: bool = False
     """The diagnostic is what the host said, and not what we saw."""
 
+    is_owed: bool = False
+    """The sender hears of it unless they want to hear nothing."""
+
 
 @frozen(kw_only=True)
 class Returned:
@@ -62,6 +65,8 @@ class ReportedMessage:
     arrived_at: datetime
     returned: Returned
     smtputf8: bool
+    release_request: str = ""
+    deliver_by: datetime | None = None
 
 
 _SUBJECTS: Final = {
@@ -208,6 +213,7 @@ def _status(
                 else []
             ),
             f"Arrival-Date: {format_datetime(reported.arrived_at)}",
+            *_wished_for(reported),
         ]
     ]
     utf8 = reported.smtputf8 or not all(
@@ -223,13 +229,23 @@ def _status(
     )
 
 
+def _wished_for(reported: ReportedMessage) -> list[str]:
+    """What the sender had asked for (RFC 2852 section 5, RFC 4865 section 5.1.2)."""
+    lines = []
+    if reported.deliver_by is not None:
+        lines.append(f"Deliver-By-Date: {format_datetime(reported.deliver_by)}")
+    if reported.release_request:
+        lines.append(f"Future-Release-Request: {reported.release_request}")
+    return lines
+
+
 def _recipient_block(one: ReportedRecipient, *, utf8: bool) -> list[str]:
     """``utf8``: for readers who know RFC 6533; for others all of it is ASCII."""
     path = one.forward_path
     kind = "rfc822" if path.mailbox.is_ascii else "utf-8"
     block = []
     if path.orcpt is not None:
-        original = _one_line(path.orcpt.address)
+        original = _one_line(path.orcpt.address if utf8 else path.orcpt.in_ascii)
         block.append(f"Original-Recipient: {path.orcpt.address_type}; {original}")
     block += [
         f"Final-Recipient: {kind}; {path.mailbox}",

@@ -28,6 +28,8 @@ class Origin:
     authenticated: bool
     smtputf8: bool
     tls: TlsFacts | None
+    priority: int = 0
+    """MT-PRIORITY, as it was assigned."""
 
     @property
     def protocol(self) -> str:
@@ -56,7 +58,9 @@ def received_field(
     lines.append(f"by {hostname} with {origin.protocol}")
     if origin.tls is not None:
         lines.append(f"(version={origin.tls.version} cipher={origin.tls.cipher})")
-    lines.append(f"id {queue_id}; {format_datetime(at)}")
+    # RFC 6710 section 4.1: who looks for what made a message late finds it here.
+    priority = f" PRIORITY {origin.priority}" if origin.priority else ""
+    lines.append(f"id {queue_id}{priority}; {format_datetime(at)}")
     return ("Received: " + "\r\n\t".join(lines) + "\r\n").encode("ascii")
 
 

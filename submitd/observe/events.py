@@ -111,6 +111,17 @@ TLS_FAILED: Final = LogEvent("tls-failed", Level.INFO, "TLS handshake failed")
 LOGIN_SUCCEEDED: Final = LogEvent("login-succeeded", Level.INFO, "logged in")
 LOGIN_FAILED: Final = LogEvent("login-failed", Level.WARN, "log-in refused")
 LOGIN_BRAKED: Final = LogEvent("login-braked", Level.WARN, "log-in put off")
+BRAKE_BEGAN: Final = LogEvent(
+    "brake-began", Level.WARN, "too many failed log-ins; putting off"
+)
+BRAKE_LIFTED: Final = LogEvent(
+    "brake-lifted", Level.INFO, "put off no longer: an operator said so"
+)
+KNOWN_NETWORKS_UNKEPT: Final = LogEvent(
+    "known-networks-unkept",
+    Level.WARN,
+    "cannot read or write from where accounts have logged in",
+)
 LOGIN_UNAVAILABLE: Final = LogEvent(
     "login-unavailable", Level.ERROR, "cannot tell who this is"
 )
@@ -119,6 +130,12 @@ RECIPIENT_REFUSED: Final = LogEvent(
     "recipient-refused", Level.INFO, "recipient refused"
 )
 MESSAGE_REFUSED: Final = LogEvent("message-refused", Level.WARN, "message refused")
+OVER_QUOTA: Final = LogEvent(
+    "over-quota", Level.WARN, "over a submitter's limit; refused"
+)
+MESSAGE_HELD: Final = LogEvent(
+    "message-held", Level.WARN, "over a submitter's limit; accepted and held"
+)
 MESSAGE_ACCEPTED: Final = LogEvent("message-accepted", Level.INFO, "message accepted")
 FROM_REWRITTEN: Final = LogEvent(
     "from-rewritten", Level.INFO, "From field rewritten to the submitter's own"
@@ -150,6 +167,9 @@ MESSAGE_FAILED: Final = LogEvent("message-failed", Level.WARN, "failed")
 REPORT_MADE: Final = LogEvent("report-made", Level.INFO, "report entered the queue")
 REPORT_DROPPED: Final = LogEvent(
     "report-dropped", Level.WARN, "a report could not be delivered and is dropped"
+)
+RENDITION_MADE: Final = LogEvent(
+    "rendition-made", Level.INFO, "gave it another form for hosts that take less"
 )
 DESTINATION_DOWN: Final = LogEvent(
     "destination-down", Level.INFO, "destination cannot be reached"

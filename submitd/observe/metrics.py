@@ -39,6 +39,12 @@ class Metrics:
             ["result"],
             registry=registry,
         )
+        self.over_quota = Counter(
+            "submitd_over_quota",
+            "Messages over a submitter's limits, by what was done.",
+            ["action"],
+            registry=registry,
+        )
         self.message_octets = Counter(
             "submitd_message_octets", "Octets of accepted messages.", registry=registry
         )

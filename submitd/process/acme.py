@@ -40,6 +40,9 @@ _ASK_AGAIN: Final = 6 * 3600.0
 """Seconds after which the authority is asked once more whether it is time."""
 
 _SOONEST: Final = 10.0
+_PAUSE: Final = 3600.0
+"""Seconds from one certificate to the next order, where its life is not short."""
+
 _SHOWN_WITHIN: Final = 60.0
 """Seconds that a name server may take to show what it has taken."""
 
@@ -115,7 +118,10 @@ class Errand:
         leaf = _checked(chain, order.names, key)
         replace_durably(order.file, key_as_pem(key) + chain)
         left = "; ".join(self._left)
-        return Outcome("issued", _until_due(leaf), _date(leaf), left)
+        # A clock that is wrong must not order one after the other.
+        life = (leaf.not_valid_after_utc - leaf.not_valid_before_utc).total_seconds()
+        again_in = max(_until_due(leaf), min(life / 3, _PAUSE))
+        return Outcome("issued", again_in, _date(leaf), left)
 
     def _authority(self) -> Authority:
         order = self._order
@@ -242,11 +248,17 @@ class Supervisor:
 def _in_webroot(
     root: Path, proofs: Sequence[Proof], undo: list[Callable[[], object]]
 ) -> None:
-    folder = root / ".well-known" / "acme-challenge"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = root
+    for name in (".well-known", "acme-challenge"):
+        folder /= name
+        if not folder.exists():
+            folder.mkdir()
+            # The web server reads it as another user; our umask is for secrets.
+            folder.chmod(0o755)
     for proof in proofs:
         file = folder / proof.token
-        write_durably(file, proof.authorization.encode("ascii"), 0o644)
+        # An errand that was killed may have left it.
+        replace_durably(file, proof.authorization.encode("ascii"), 0o644)
         undo.append(file.unlink)
 
 

@@ -66,12 +66,11 @@ class Child:
         """Have it forked; ``shared`` descriptors are its own, too."""
         self._nursery = nursery
         ours, theirs = socket.socketpair()
+        self._descriptors = os.dup(ours.fileno()), ours.detach()
         with theirs:
+            hears, says = self._descriptors
             StandardIO(  # type: ignore[call-arg]  # mypy sees Windows' form
-                self.pipe,
-                stdin=os.dup(ours.fileno()),
-                stdout=ours.detach(),
-                reactor=self._reactor,
+                self.pipe, stdin=hears, stdout=says, reactor=self._reactor
             )
             nursery.fork(self, number, [theirs.fileno(), *shared])
 
@@ -127,6 +126,9 @@ class Child:
 
     def _said_all(self) -> None:
         self._pipe_is_lost = True
+        # StandardIO leaves them open: they might be our own input and output.
+        for descriptor in self._descriptors:
+            os.close(descriptor)
         self._end_when_all_is_said()
 
     def _end_when_all_is_said(self) -> None:

@@ -21,11 +21,14 @@ def login_limits(config: Config) -> LoginLimits:
     """As configured."""
     section = config.log_in
     return LoginLimits(
-        per_address=section.failures_per_address,
         per_account=section.failures_per_account,
+        per_address=section.failures_per_address,
+        per_network=section.failures_per_network,
         window=section.window,
         delay=section.delay,
         longest_delay=section.longest_delay,
+        refusal=section.refusal,
+        longest_refusal=section.longest_refusal,
     )
 
 

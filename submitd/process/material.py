@@ -27,6 +27,8 @@ from submitd.tls.client import load_trust
 from submitd.tls.server import MODERN_CIPHERS, TlsFiles, UnusableCertificate
 
 _CREDENTIAL: Final = "credential:"
+_OF_THE_UNIT: Final = "/run/credentials/submitd.service"
+"""While the unit runs they can be looked at from outside, too."""
 
 
 @frozen(kw_only=True)
@@ -303,6 +305,6 @@ def _is_base64(text: str) -> bool:
 def secret_path(where: str, folder: Path) -> Path:
     """A path relative to the configuration, or a systemd credential's."""
     if where.startswith(_CREDENTIAL):
-        directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
+        directory = os.environ.get("CREDENTIALS_DIRECTORY", _OF_THE_UNIT)
         return Path(directory) / where.removeprefix(_CREDENTIAL)
     return folder / where

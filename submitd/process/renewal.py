@@ -25,6 +25,7 @@ from submitd.observe.events import (
 from submitd.process.order import Order
 from submitd.process.program import PipedProcess
 from submitd.tls.challenge import ProofTls
+from submitd.web.brief import BriefFactory
 from submitd.web.challenge import make_challenge_site
 
 _FIRST_DELAY: Final = 300.0
@@ -68,7 +69,10 @@ class Renewal(Service):
         self._order = order
         self._failures = 0
         if order is not None:
-            factory = self._factory(order.challenge)
+            # Everybody can come to that port, and it is the supervisor's.
+            factory = BriefFactory(
+                self._factory(order.challenge), self._reactor.callLater
+            )
             for one in sockets:
                 port = self._reactor.adoptStreamPort(one.fileno(), one.family, factory)
                 self._ports.append(port)

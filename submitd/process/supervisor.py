@@ -18,7 +18,6 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
-from submitd.auth.throttle import LocalLoginCounts
 from submitd.config.errors import ConfigErrors
 from submitd.config.reader import Source, read_config
 from submitd.config.sections import Config
@@ -42,8 +41,9 @@ from submitd.observe.events import (
 from submitd.observe.log import EventLog, LibraryObserver
 from submitd.observe.metrics import Summed
 from submitd.process.child import Child, Nursery
-from submitd.process.counts import Counts, login_limits
+from submitd.process.counts import Counts
 from submitd.process.expiry import Expiry
+from submitd.process.logins import SupervisedLogins
 from submitd.process.logs import open_log
 from submitd.process.material import load_material, tls_files_of
 from submitd.process.order import Order, ensure_certificate
@@ -147,7 +147,9 @@ class Supervisor(Service):
             _refuse_to_start(problem)
         self._library = LibraryObserver(self._events)
         globalLogPublisher.addObserver(self._library)
-        self._logins = LocalLoginCounts(self._reactor, login_limits(config))
+        self._logins = SupervisedLogins(self._reactor, config, self._events)
+        self._logins.start()
+        self._registry.register(self._logins)
         self._registry.register(self._summed)
         self._registry.register(_QueueFigures(lambda: self._standing))
         self._expiry = Expiry(self._reactor, self._events)
@@ -168,6 +170,8 @@ class Supervisor(Service):
                 "reload": self._reload_asked,
                 "status": self._status_asked,
                 "renew": self._renew_asked,
+                "auth-list": self._logins.list_asked,
+                "auth-unblock": self._logins.unblock_asked,
             },
             self._events,
         )
@@ -247,7 +251,7 @@ class Supervisor(Service):
                 owner=self._owner(name),
                 number=self._number,
                 counts=_OwnCounts(self._counts, name),
-                logins=self._logins,
+                logins=self._logins.counts,
                 own_addresses=self._sockets.own_addresses,
                 events=self._events,
                 secret=self._secret,
@@ -296,15 +300,11 @@ class Supervisor(Service):
         return child
 
     def _handlers(self, name: str) -> dict[str, Callable[..., Any]]:
-        logins = self._logins
         return {
             "take": lambda keys: self._counts.take(name, [tuple(one) for one in keys]),
             "give": lambda keys: self._counts.give(name, keys),
             "figures": lambda snapshot: self._summed.put(name, snapshot),
-            **{
-                f"login-{verb}": getattr(logins, verb)
-                for verb in ("standing", "failed", "succeeded")
-            },
+            **self._logins.handlers(name),
         }
 
     # A worker's beginning and end
@@ -318,6 +318,7 @@ class Supervisor(Service):
     def _child_ended(self, child: Child, how: str) -> None:
         self._children.pop(child.name, None)
         self._counts.forget(child.name)
+        self._logins.counts.forget(child.name)
         self._summed.end(child.name)
         expected = child.draining or self._stopping
         self._events.emit(
@@ -399,6 +400,7 @@ class Supervisor(Service):
             await stopped
         if self._web is not None:
             await maybeDeferred(self._web.stopListening)
+        await self._logins.stop()
         await deferToThread(self._spool.close)
         self._events.emit(STOPPED)
         globalLogPublisher.removeObserver(self._library)
@@ -426,6 +428,9 @@ class Supervisor(Service):
         what they have begun: no connection is lost.
         """
         self._log.writer.reopen()
+        for child in self._children.values():
+            # Also where the reload is refused, and they go on.
+            child.pipe.tell("log-moved")
         if self._reloading or self._stopping:
             return ["a reload or a stop is under way"]
         self._reloading = True
@@ -474,7 +479,7 @@ class Supervisor(Service):
         self._use_order(material.order)
         self._expiry.use(material.tls_files)
         self._sockets.close_unused(config)
-        self._logins.limits = login_limits(config)
+        self._logins.use(config)
         grace = config.server.shutdown_grace.total_seconds()
         for child in list(self._children.values()):
             if child not in fresh:

@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from random import Random
 from typing import Any, Protocol
@@ -14,35 +14,42 @@ from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 
-from submitd.auth.throttle import LocalLoginCounts, LoginCounts
-from submitd.config.sections import Config, ListenerSection
+from submitd.auth.throttle import LoginCounts
+from submitd.config.sections import Config, ExtensionsSection, ListenerSection
 from submitd.delivery.backoff import RetrySchedule
 from submitd.delivery.connection import TimeOuts
 from submitd.delivery.courier import Courier, CourierRules
 from submitd.delivery.hosts import AddressRules
 from submitd.delivery.lanes import DeliveryLimits
+from submitd.delivery.notices import HoldNotices
+from submitd.delivery.rendition import Renditions
 from submitd.delivery.reporter import Reporter, ReportRules
 from submitd.delivery.route import Route, Routes, TlsPolicy
 from submitd.delivery.scheduler import DeliveryScheduler
+from submitd.dkim.sign import Signer, signer_for
 from submitd.dns.exchangers import IPV6_FIRST
 from submitd.dns.message import RecordType
 from submitd.dns.resolver import make_resolver
 from submitd.mail.message import HeaderSection
 from submitd.mail.network import counted_as
-from submitd.observe.events import SUPERVISOR_SILENT, Events
+from submitd.observe.events import Events
 from submitd.observe.metrics import Metrics, Snapshot, Summed
+from submitd.policy.content import read_authors
 from submitd.process.login import build_login
 from submitd.process.material import Material
-from submitd.process.pipe import NoAnswer, Pipe
+from submitd.process.quota import quotas_of
+from submitd.server.allowance import Allowances
 from submitd.server.desk import Desk, DeskServices
-from submitd.server.intake import ContentRules, signer_for
+from submitd.server.intake import ContentRules
 from submitd.server.submission import SubmissionFactory, TimeLimits
+from submitd.smtp import extension
+from submitd.smtp.extension import Extension
 from submitd.smtp.framing import LineEnds
+from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession, SessionLimits, TlsManner
 from submitd.spool.spool import SqliteSpool
+from submitd.spool.store import Spooled
 from submitd.tls.server import CertificateWatch, ServerTls
-
-_PATIENCE = 1.0
 
 
 class TakesSlots(Protocol):
@@ -51,52 +58,6 @@ class TakesSlots(Protocol):
     async def take(self, keys: list[tuple[str, int | None]]) -> bool: ...
 
     def give(self, keys: list[str]) -> None: ...
-
-
-class SharedLogins:
-    """A worker's view of the supervisor's log-in failures."""
-
-    def __init__(self, pipe: Pipe, local: LocalLoginCounts, events: Events) -> None:
-        """``local``: what counts while the supervisor is silent."""
-        self._pipe = pipe
-        self._local = local
-        self._events = events
-
-    async def standing(self, address: str, account: str) -> tuple[float, bool]:
-        """As `LoginCounts.standing`."""
-        return await self._ask(
-            "login-standing",
-            lambda: self._local.standing(address, account),
-            address=address,
-            account=account,
-        )
-
-    async def failed(
-        self, address: str, account: str, fingerprint: str
-    ) -> tuple[float, bool]:
-        """As `LoginCounts.failed`."""
-        return await self._ask(
-            "login-failed",
-            lambda: self._local.failed(address, account, fingerprint),
-            address=address,
-            account=account,
-            fingerprint=fingerprint,
-        )
-
-    def succeeded(self, address: str, account: str) -> None:
-        """As `LoginCounts.succeeded`."""
-        self._pipe.tell("login-succeeded", address=address, account=account)
-        self._local.succeeded(address, account)
-
-    async def _ask(
-        self, name: str, alone: Callable[[], tuple[float, bool]], **facts: str
-    ) -> tuple[float, bool]:
-        try:
-            delay, refused = await self._pipe.ask(name, _PATIENCE, **facts)
-        except NoAnswer as problem:
-            self._events.emit(SUPERVISOR_SILENT, reason=str(problem))
-            return alone()
-        return float(delay), bool(refused)
 
 
 class SharedConnections:
@@ -243,6 +204,7 @@ class WorkerTree:
             self._reactor,
             self._resolver,
             self._spool,
+            Renditions(self._reactor, self._spool, self._signer_of, events),
             CourierRules(
                 hostname=material.hostname,
                 own_names=_own_names(config, material),
@@ -260,12 +222,7 @@ class WorkerTree:
         )
         reporter = Reporter(
             self._spool,
-            ReportRules(
-                hostname=material.hostname,
-                postmaster=config.server.postmaster
-                or f"postmaster@{material.hostname}",
-                returned_content=delivery.returned_content,
-            ),
+            self._report_rules(),
             self._sign_report,
             events,
             self.metrics,
@@ -295,7 +252,24 @@ class WorkerTree:
             chance=chance,
         )
 
-    def _sign_report(self, header: bytes, body: bytes, at: datetime) -> bytes:
+    def _report_rules(self) -> ReportRules:
+        hostname = self._material.hostname
+        return ReportRules(
+            hostname=hostname,
+            postmaster=self._config.server.postmaster or f"postmaster@{hostname}",
+            returned_content=self._config.delivery.returned_content,
+        )
+
+    def _signer_of(self, spooled: Spooled, section: HeaderSection) -> Signer | None:
+        """Who signs another form of a message: who has signed the first one."""
+        if spooled.submitter is None:
+            return self._report_signer()
+        authors = read_authors(section, smtputf8=spooled.envelope.smtputf8)
+        if isinstance(authors, Reply):
+            return None  # accepted by rules that are not ours any more
+        return signer_for(authors.authors[0].domain, self._material.signers)
+
+    def _report_signer(self) -> Signer | None:
         """Reports are signed by the postmaster's domain, or one above it.
 
         A key of example.org signs for submit.example.org: DMARC's relaxed
@@ -308,6 +282,10 @@ class WorkerTree:
         while signer is None and "." in domain:
             domain = domain.partition(".")[2]
             signer = signers.get(domain)
+        return signer
+
+    def _sign_report(self, header: bytes, body: bytes, at: datetime) -> bytes:
+        signer = self._report_signer()
         if signer is None:
             return header
         hasher = signer.body_hasher()
@@ -333,6 +311,15 @@ class WorkerTree:
                 rewrite_foreign_from=config.senders.on_foreign_from == "rewrite",
                 signers=material.signers,
                 sign_or_refuse=config.dkim.unsigned == "refuse",
+            ),
+            allowances=Allowances(
+                quotas=quotas_of(config),
+                spool=self._spool,
+                notices=HoldNotices(
+                    self._spool.new_queue_id, self._report_rules(), self._sign_report
+                ),
+                events=self._events,
+                metrics=self.metrics,
             ),
             routed=frozenset(
                 name for name in config.route if not name.startswith((".", "*"))
@@ -362,12 +349,14 @@ class WorkerTree:
         )
         hostname = self._material.hostname
         portal = self._services.portal
+        extensions = _extensions(config.extensions)
 
         def make(session_id: str, client: str) -> tuple[ServerSession, Desk]:
             session = ServerSession(
                 hostname,
                 manner,
                 session_limits,
+                extensions=extensions,
                 # Under TLS its desk offers what is then possible.
                 mechanisms=portal.mechanisms(None),
                 line_ends=line_ends,
@@ -457,9 +446,10 @@ class InProcess:
         self._on_end(self)
         self.ended.callback(None)
 
-    def tell(self, name: str) -> None:  # noqa: ARG002
-        """As `Pipe.tell`, for the one piece of news: a changed certificate."""
-        self._tree.look_at_certificate()
+    def tell(self, name: str) -> None:
+        """As `Pipe.tell`. Of a log that was moved its process knows already."""
+        if name == "certificate":
+            self._tree.look_at_certificate()
 
     async def ask(self, name: str, time_out: float) -> Snapshot:  # noqa: ARG002
         """As `Pipe.ask`, for the one question there is: its figures."""
@@ -471,6 +461,24 @@ _FAMILIES = {
     "ipv4": (RecordType.A,),
     "ipv6": (RecordType.AAAA,),
 }
+
+
+def _extensions(section: ExtensionsSection) -> list[Extension]:
+    """What is offered besides what always is."""
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    extensions = [
+        *extension.OPTIONAL,
+        extension.LIMITS,
+        extension.mt_priority(section.highest_priority),
+    ]
+    if section.future_release is not None:
+        extensions.append(extension.future_release(section.future_release, now))
+    if section.deliver_by is not None:
+        extensions.append(extension.deliver_by(section.deliver_by, now))
+    return extensions
 
 
 def _own_names(config: Config, material: Material) -> frozenset[str]:

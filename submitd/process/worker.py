@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,15 +17,17 @@ from twisted.internet.stdio import StandardIO
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
+from submitd.auth.known import KnownNetworks
 from submitd.auth.throttle import LocalLoginCounts
 from submitd.config.reader import Source, build_config
 from submitd.observe.events import BUG
 from submitd.observe.log import LibraryObserver
 from submitd.process.counts import SharedCounts, login_limits
+from submitd.process.logins import SharedLogins
 from submitd.process.logs import OpenLog, open_log
 from submitd.process.material import load_material
 from submitd.process.pipe import Pipe
-from submitd.process.tree import SharedLogins, WorkerTree
+from submitd.process.tree import WorkerTree
 
 _ORPHANED: Final = 5.0
 """Seconds to finish when the supervisor is gone: the next one waits for us."""
@@ -53,6 +56,7 @@ class Worker:
                 "drain": self._drain,
                 "figures": self._figures,
                 "certificate": self._look_at_certificate,
+                "log-moved": self._reopen_log,
             },
             lambda: self._drain(_ORPHANED),
         )
@@ -102,7 +106,11 @@ class Worker:
             counts=SharedCounts(self._pipe, workers, log.events),
             logins=SharedLogins(
                 self._pipe,
-                LocalLoginCounts(self._reactor, login_limits(config)),
+                LocalLoginCounts(
+                    self._reactor,
+                    login_limits(config).share(max(1, workers)),
+                    KnownNetworks(config.log_in.known_networks, time.time),
+                ),
                 log.events,
             ),
             own_addresses=frozenset((host, port) for host, port in own_addresses),
@@ -130,6 +138,10 @@ class Worker:
     def _look_at_certificate(self) -> None:
         if self._tree is not None:
             self._tree.look_at_certificate()
+
+    def _reopen_log(self) -> None:
+        if self._log is not None:
+            self._log.writer.reopen()
 
     def _drain(self, grace: float) -> None:
         if not self._ending:

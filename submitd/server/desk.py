@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -13,6 +13,7 @@ from submitd.auth.portal import LoginPortal
 from submitd.auth.proofs import KnownKeys
 from submitd.auth.submitter import Submitter
 from submitd.mail.address import Mailbox
+from submitd.mail.envelope import SubmittedBy
 from submitd.mail.status import EnhancedCode
 from submitd.mail.trace import Origin, TlsFacts
 from submitd.observe.events import (
@@ -32,6 +33,7 @@ from submitd.policy.recipient import check_recipient
 from submitd.policy.sender import SENDER_OK, check_sender
 from submitd.sasl.channel import Channel
 from submitd.sasl.mechanism import Certificate, Digest, KeysProof, Proof, Token
+from submitd.server.allowance import Allowance, Allowances
 from submitd.server.intake import ContentIntake, ContentRules
 from submitd.smtp.conversation import Answer
 from submitd.smtp.event import (
@@ -90,6 +92,7 @@ class DeskServices:
     spool: Spool
     delivery: TakesMessages
     content: ContentRules
+    allowances: Allowances
     routed: frozenset[str]
     """Domains with a route of their own, which may be short names."""
 
@@ -284,17 +287,45 @@ class Desk:
 
     # Keep it.
 
-    def _open_content(self, offered: ContentOffered) -> Reply:
-        services, who = self._services, self._who
+    def _open_content(self, offered: ContentOffered) -> Reply | Awaitable[Reply]:
+        who = self._who
         assert who is not None, "MAIL was accepted"  # noqa: S101
-        session = self._session
+        allowance = self._services.allowances.of(who, self._id)
+        if allowance is None:
+            return self._begin_content(who, offered, None)
+        return self._open_within(allowance, who, offered)
+
+    async def _open_within(
+        self, allowance: Allowance, who: Submitter, offered: ContentOffered
+    ) -> Reply:
+        services = self._services
+        try:
+            refusal = await allowance.refusal(offered.forward_paths)
+        except SpoolUnavailable as problem:
+            services.metrics.messages.labels("unavailable").inc()
+            services.events.emit(
+                SPOOL_UNAVAILABLE,
+                session=self._id,
+                login=who.login,
+                reason=str(problem),
+            )
+            return CANNOT_STORE
+        if refusal is not None:
+            services.metrics.messages.labels("refused").inc()
+            return refusal
+        return self._begin_content(who, offered, allowance)
+
+    def _begin_content(
+        self, who: Submitter, offered: ContentOffered, allowance: Allowance | None
+    ) -> Reply:
+        services, session = self._services, self._session
         show = services.show_client
         self._content = ContentIntake(
             services.content,
             services.spool.open_intake(),
             who=who,
             session=self._id,
-            sender=offered.sender,
+            sender=_vouched_for(who, offered.sender),
             reverse_path=self._reverse_path,
             forward_paths=offered.forward_paths,
             origin=Origin(
@@ -304,8 +335,10 @@ class Desk:
                 authenticated=session.authenticated,
                 smtputf8=offered.sender.smtputf8,
                 tls=self._tls,
+                priority=offered.sender.priority,
             ),
             events=services.events,
+            allowance=allowance,
         )
         return GO_AHEAD
 
@@ -357,6 +390,8 @@ class Desk:
             **facts,
             size=spooled.size,
             recipients=len(spooled.envelope.forward_paths),
+            priority=spooled.envelope.priority or None,
+            release_at=spooled.envelope.release_at,
         )
         if spooled.recipients:
             services.delivery.take(spooled)
@@ -375,3 +410,11 @@ def _name_in(offered: PasswordOffered | ProofOffered) -> str:
         return offered.authcid
     proof = _proof_in(offered)
     return proof.authcid if isinstance(proof, KeysProof | Digest) else proof.authzid
+
+
+def _vouched_for(who: Submitter, sender: SenderOffered) -> SenderOffered:
+    """The same, with an AUTH= that is theirs, or names nobody (RFC 4954 section 5)."""
+    said = sender.submitted_by
+    if said is None or said.mailbox is None or who.permission_for(said.mailbox):
+        return sender
+    return evolve(sender, submitted_by=SubmittedBy(None))

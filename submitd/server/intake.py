@@ -8,15 +8,16 @@ from attrs import frozen
 
 from submitd.auth.submitter import Submitter
 from submitd.dkim.canonical import BodyHasher
-from submitd.dkim.sign import Signer
+from submitd.dkim.sign import Signer, signer_for
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import Envelope, ForwardPath
+from submitd.mail.envelope import Body, Envelope, ForwardPath, TlsDemand
 from submitd.mail.message import HeaderSection, MalformedHeader
 from submitd.mail.status import EnhancedCode
 from submitd.mail.trace import Origin, count_received, received_field
 from submitd.observe.events import FROM_REWRITTEN, Events
 from submitd.policy.content import Authors, check_content, read_authors
 from submitd.policy.repair import repair, rewrite_from
+from submitd.server.allowance import Allowance
 from submitd.smtp.event import SenderOffered
 from submitd.smtp.reply import Reply
 from submitd.spool.store import CHUNK, Intake, Needs, NewMessage, Spooled
@@ -48,18 +49,6 @@ class ContentRules:
     """Refuse what no signer is responsible for."""
 
 
-def signer_for(domain: str, signers: Mapping[str, Signer]) -> Signer | None:
-    """The signer of a From domain, or of the nearest ``*.`` domain above it."""
-    if (exact := signers.get(domain)) is not None:
-        return exact
-    rest = domain
-    while "." in rest:
-        rest = rest.partition(".")[2]
-        if (wild := signers.get(f"*.{rest}")) is not None:
-            return wild
-    return None
-
-
 class ContentIntake:
     """One message's content: feed it, then finish or abandon it.
 
@@ -79,8 +68,10 @@ class ContentIntake:
         forward_paths: tuple[ForwardPath, ...],
         origin: Origin,
         events: Events,
+        allowance: Allowance | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """``allowance``: what its submitter may send; None: there is no limit."""
         self._rules = rules
         self._intake = intake
         self._who = who
@@ -90,6 +81,7 @@ class ContentIntake:
         self._forward_paths = forward_paths
         self._origin = origin
         self._events = events
+        self._allowance = allowance
         self._now = now
         self._head: bytearray | None = bytearray()  # None: it is complete
         self._section = HeaderSection(())
@@ -234,17 +226,21 @@ class ContentIntake:
             await self._intake.abandon()
             return self.refusal
         accepted_at = self._now()
-        return await self._intake.accept(
-            NewMessage(
-                queue_id=self.queue_id,
-                envelope=self._envelope(accepted_at),
-                header=self._finished_header(accepted_at),
-                needs=self._needs(),
-                submitter=self._who.login,
-                session=self._session,
-            ),
-            b"".join(self._waiting),
+        message = NewMessage(
+            queue_id=self.queue_id,
+            envelope=self._envelope(accepted_at),
+            header=self._finished_header(accepted_at),
+            needs=self._needs(),
+            submitter=self._who.login,
+            session=self._session,
         )
+        tail = b"".join(self._waiting)
+        if self._allowance is None:
+            return await self._intake.accept(message, tail)
+        kept = await self._allowance.accept(self._intake, message, tail)
+        if isinstance(kept, Reply):
+            await self._intake.abandon()
+        return kept
 
     async def abandon(self) -> None:
         """The content will not be finished."""
@@ -273,7 +269,20 @@ class ContentIntake:
             ret=offered.ret,
             envid=offered.envid,
             accepted_at=accepted_at,
+            release_at=offered.release_at,
+            release_request=offered.release_request,
+            deliver_by=offered.deliver_by,
+            priority=offered.priority,
+            tls_demand=offered.tls_demand or self._tls_demand(),
+            submitted_by=offered.submitted_by,
         )
+
+    def _tls_demand(self) -> TlsDemand | None:
+        """What the TLS-Required field says, where MAIL said nothing (RFC 8689 4.1)."""
+        for one in self._section.get_all("tls-required"):
+            if one.value.lower() == b"no":
+                return TlsDemand.OPTIONAL
+        return None
 
     def _needs(self) -> Needs:
         plain_header = self._section.octets.isascii()
@@ -283,6 +292,8 @@ class ContentIntake:
         return Needs(
             eight_bit=self._eight_bit or not (plain_header or smtputf8),
             smtputf8=smtputf8,
+            # Whatever its octets are: nobody looked at its lines.
+            binary=self._sender.body is Body.BINARY_MIME,
         )
 
 

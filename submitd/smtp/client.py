@@ -1,16 +1,24 @@
 """The conversation as seen by a sender, without IO (RFC 5321, RFC 2920)."""
 
 import base64
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from functools import partial
-from typing import Final
+from typing import Final, Self
 
 from attrs import frozen
 
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import Body, ForwardPath, Notify, Ret
+from submitd.mail.envelope import (
+    Body,
+    ByMode,
+    ForwardPath,
+    Notify,
+    Ret,
+    SubmittedBy,
+)
 from submitd.mail.status import EnhancedCode
 from submitd.smtp.client_reply import BadReply, ReplyReader
 from submitd.smtp.reply import Reply
@@ -18,6 +26,13 @@ from submitd.smtp.xtext import encode_utf8_address, encode_xtext
 
 _MOST_RECIPIENTS: Final = 100
 """In one transaction: what every server must take (RFC 5321 4.5.3.1.8)."""
+
+_MOST_CHUNKS: Final = 4
+"""On their way at a time: who refuses one is not sent all the others."""
+
+
+_LIMIT_WORD: Final = re.compile(r"[A-Za-z0-9_-]+(?:=[!-:<-~]+)?")
+_LIMIT: Final = re.compile(r"[1-9][0-9]{0,5}")
 
 
 class Waiting(Enum):
@@ -53,6 +68,53 @@ class Outgoing:
     smtputf8: bool
     ret: Ret | None
     envid: str | None
+    by: "TimeLeft | None" = None
+    """Said to a host that offers DELIVERBY."""
+
+    priority: int = 0
+    """… and this where MT-PRIORITY is offered."""
+
+    submitted_by: SubmittedBy | None = None
+    """… and this where we have logged in."""
+
+
+@frozen
+class TimeLeft:
+    """BY: how long the delivery may still take (RFC 2852 section 4)."""
+
+    seconds: int
+    """Of mode N also negative: how long ago the time was up."""
+
+    mode: ByMode
+    trace: bool
+
+    @property
+    def parameter(self) -> str:
+        """As MAIL has it."""
+        return f"BY={self.seconds};{self.mode.value}{'T' * self.trace}"
+
+
+@frozen
+class PeerLimits:
+    """What a server takes in a session, as it says (RFC 9422). None: not said."""
+
+    transactions: int | None = None
+    recipients: int | None = None
+    domains: int | None = None
+
+    @classmethod
+    def parse(cls, words: str) -> Self:
+        """What stands behind LIMITS; what is wrong there counts as not said."""
+        found: dict[str, int] = {}
+        for word in words.split():
+            name, _, value = word.partition("=")
+            if not _LIMIT_WORD.fullmatch(word):
+                return cls()
+            if _LIMIT.fullmatch(value):
+                found[name.upper()] = int(value)
+        return cls(
+            found.get("MAILMAX"), found.get("RCPTMAX"), found.get("RCPTDOMAINMAX")
+        )
 
 
 @frozen
@@ -67,7 +129,9 @@ class Ready:
 
 @frozen
 class ContentWanted:
-    """354: send the content by `send_content`, then `end_content`."""
+    """354, or time for the first BDAT: send the content by `send_content`, then
+    `end_content`.
+    """
 
     accepted: tuple[int, ...]
     """The recipients that it goes to: places among those of the transaction."""
@@ -147,6 +211,14 @@ class ClientSession:
         self._verdicts: list[Reply | None] = []
         self._mail_refusal: Reply | None = None
         self._last = b"\r\n"
+        self._chunk: bytes | None = None
+        """Where content goes by BDAT: what is to go with the next one."""
+
+        self._chunks_awaited = 0
+        self._chunk_refusal: Reply | None = None
+        self._limits = PeerLimits()
+        self._transactions = 0
+        self._domains: set[str] = set()
 
     # The carrier's side
 
@@ -186,9 +258,41 @@ class ClientSession:
         self.offered = {}
         self._say_hello()
 
+    def takes(self, domain: str) -> bool:
+        """True where the server's limits leave room for another transaction.
+
+        ``domain`` is that of its first recipient.
+        """
+        limits = self._limits
+        if (
+            limits.transactions is not None
+            and self._transactions >= limits.transactions
+        ):
+            return False
+        return limits.domains is None or (
+            domain in self._domains or len(self._domains) < limits.domains
+        )
+
+    def _fitting(self, paths: tuple[ForwardPath, ...]) -> tuple[ForwardPath, ...]:
+        """Those at the beginning whom this server takes in one transaction."""
+        limits = self._limits
+        paths = paths[: min(limits.recipients or _MOST_RECIPIENTS, _MOST_RECIPIENTS)]
+        if limits.domains is None:
+            return paths
+        for place, path in enumerate(paths):
+            self._domains.add(path.mailbox.domain)
+            if place and len(self._domains) > limits.domains:
+                self._domains.discard(path.mailbox.domain)
+                return paths[:place]
+        return paths
+
     def begin(self, outgoing: Outgoing) -> None:
-        """Start a transaction, with at most the first 100 recipients."""
-        paths = outgoing.forward_paths[:_MOST_RECIPIENTS]
+        """Start a transaction, with the first 100 recipients at most.
+
+        With fewer, where the server's limits say so.
+        """
+        paths = self._fitting(outgoing.forward_paths)
+        self._transactions += 1
         self._verdicts = [None] * len(paths)
         self._mail_refusal = None
         self._in_transaction = True
@@ -198,17 +302,29 @@ class ClientSession:
         self._queue(self._mail(outgoing), Waiting.MAIL, self._on_mail)
         for number, path in enumerate(paths):
             self._queue(
-                self._rcpt(path, smtputf8=outgoing.smtputf8),
+                self._rcpt(path),
                 Waiting.RCPT,
                 partial(self._on_rcpt, number),
             )
-        self._queue(b"DATA", Waiting.DATA, self._on_data)
+        self._chunk = self._chunk_refusal = None
+        if outgoing.body is Body.BINARY_MIME:
+            self._chunk = b""
+        else:
+            self._queue(b"DATA", Waiting.DATA, self._on_data)
         self._send_held_back()
         self._note_waiting()
 
     def send_content(self, octets: bytes) -> None:
-        """Some of the content, cut anywhere; dots are stuffed here."""
+        """Some of the content, cut anywhere; dots are stuffed here.
+
+        By BDAT each piece is a chunk (RFC 3030 section 2): see `takes_content`.
+        """
         if not octets:
+            return
+        if self._chunk is not None:
+            if self._chunk:
+                self._send_chunk(b"", Waiting.BLOCK, self._on_chunk)
+            self._chunk = octets
             return
         # A dot is special at a line's start, and the CRLF before it may have
         # gone with the last piece, whole or half.
@@ -219,10 +335,27 @@ class ClientSession:
         self.waiting = Waiting.BLOCK
 
     def end_content(self) -> None:
-        """The content is complete: send the final dot."""
+        """The content is complete: send the final dot, or the last chunk."""
+        if self._chunk is not None:
+            self.dot_sent = True
+            self._send_chunk(b" LAST", Waiting.DOT, self._on_last_chunk)
+            return
         self._output.append(b".\r\n" if self._last == b"\r\n" else b"\r\n.\r\n")
         self.dot_sent = True
         self._awaited.append((Waiting.DOT, self._on_dot))
+        self._note_waiting()
+
+    @property
+    def takes_content(self) -> bool:
+        """False: some of what was sent is to be answered first."""
+        most = _MOST_CHUNKS if "PIPELINING" in self.offered else 1
+        return self._chunk_refusal is None and self._chunks_awaited < most
+
+    def _send_chunk(self, last: bytes, waiting: Waiting, handler: _Handler) -> None:
+        chunk, self._chunk = self._chunk or b"", b""
+        self._output += (b"BDAT %d%b\r\n" % (len(chunk), last), chunk)
+        self._awaited.append((waiting, handler))
+        self._chunks_awaited += 1
         self._note_waiting()
 
     def quit(self) -> None:
@@ -235,31 +368,45 @@ class ClientSession:
 
     def _mail(self, outgoing: Outgoing) -> bytes:
         words = [f"MAIL FROM:<{outgoing.reverse_path or ''}>"]
-        if "SIZE" in self.offered:
-            words.append(f"SIZE={outgoing.size}")
-        if "8BITMIME" in self.offered and outgoing.body is not Body.SEVEN_BIT:
-            words.append("BODY=8BITMIME")
-        if outgoing.smtputf8:
-            words.append("SMTPUTF8")
+        words += self._about_content(outgoing)
         if "DSN" in self.offered:
             if outgoing.ret is not None:
                 words.append(f"RET={outgoing.ret.value}")
             if outgoing.envid is not None:
                 words.append("ENVID=" + encode_xtext(outgoing.envid).decode("ascii"))
+        if outgoing.by is not None and "DELIVERBY" in self.offered:
+            words.append(outgoing.by.parameter)
+        if "MT-PRIORITY" in self.offered:
+            words.append(f"MT-PRIORITY={outgoing.priority}")
+        if (
+            outgoing.submitted_by is not None
+            and self._credentials is not None
+            and "AUTH" in self.offered
+        ):
+            words.append("AUTH=" + _as_xtext(outgoing.submitted_by.mailbox))
         return " ".join(words).encode()
 
-    def _rcpt(self, path: ForwardPath, *, smtputf8: bool) -> bytes:
+    def _about_content(self, outgoing: Outgoing) -> list[str]:
+        words = [f"SIZE={outgoing.size}"] if "SIZE" in self.offered else []
+        if outgoing.body is Body.BINARY_MIME:
+            words.append("BODY=BINARYMIME")
+        elif "8BITMIME" in self.offered and outgoing.body is not Body.SEVEN_BIT:
+            words.append("BODY=8BITMIME")
+        if outgoing.smtputf8:
+            words.append("SMTPUTF8")
+        return words
+
+    def _rcpt(self, path: ForwardPath) -> bytes:
         words = [f"RCPT TO:<{path.mailbox}>"]
         if "DSN" in self.offered:
             if path.notify is not None:
                 names = [one.name or "" for one in Notify if one in path.notify]
                 words.append("NOTIFY=" + (",".join(names) or "NEVER"))
             if (orcpt := path.orcpt) is not None:
-                plain = orcpt.address_type != "utf-8"
-                encode = encode_xtext if plain else encode_utf8_address
-                if plain or smtputf8:
-                    encoded = encode(orcpt.address).decode()
-                    words.append(f"ORCPT={orcpt.address_type};{encoded}")
+                # RFC 6533 section 3: in ASCII it suits every server.
+                encode = encode_utf8_address if orcpt.is_utf8 else encode_xtext
+                encoded = encode(orcpt.address).decode()
+                words.append(f"ORCPT={orcpt.address_type};{encoded}")
         return " ".join(words).encode()
 
     def _queue(self, line: bytes, waiting: Waiting, handler: _Handler) -> None:
@@ -305,6 +452,7 @@ class ClientSession:
         for line in answer.lines[1:]:
             keyword, _, parameters = line.partition(" ")
             self.offered[keyword.upper()] = parameters
+        self._limits = PeerLimits.parse(self.offered.get("LIMITS", ""))
         self._after_hello()
 
     def _on_helo(self, answer: Reply) -> None:
@@ -390,10 +538,26 @@ class ClientSession:
             answer = Reply(452, _as_transient(answer.enhanced), answer.lines)
         if self._mail_refusal is None and answer.code // 100 != 2:
             self._verdicts[number] = answer
+        if self._chunk is not None:
+            is_last = not (self._awaited or self._held_back)
+            if is_last and answer.code != 421:
+                self._begin_chunks()
+            return
         if not self._awaited and all(one is not None for one in self._verdicts):
             # Not pipelined, and nobody accepted: DATA would be an error.
             self._needs_reset = True
             self._drop_held_back()
+
+    def _begin_chunks(self) -> None:
+        """All recipients are answered. There is no 354 to wait for."""
+        if accepted := self._accepted():
+            self._events.append(ContentWanted(accepted))
+        else:
+            self._needs_reset = True
+            self._settle()
+
+    def _accepted(self) -> tuple[int, ...]:
+        return tuple(place for place, one in enumerate(self._verdicts) if one is None)
 
     def _drop_held_back(self) -> None:
         if self._held_back:
@@ -402,9 +566,7 @@ class ClientSession:
             self._settle()
 
     def _on_data(self, answer: Reply) -> None:
-        accepted = tuple(
-            place for place, one in enumerate(self._verdicts) if one is None
-        )
+        accepted = self._accepted()
         if answer.code == 354 and accepted:
             self._last = b"\r\n"
             self._events.append(ContentWanted(accepted))
@@ -419,6 +581,24 @@ class ClientSession:
     def _on_dot(self, answer: Reply) -> None:
         self.dot_sent = False
         self._settle_open(answer)
+
+    def _on_chunk(self, answer: Reply) -> None:
+        self._chunks_awaited -= 1
+        if answer.code // 100 != 2 and self._chunk_refusal is None:
+            # RFC 3030 section 2: it has failed, and no further chunk is sent.
+            self._chunk_refusal = _refusal(answer)
+        if self._chunk_refusal is not None and not self._chunks_awaited:
+            # Somebody is still fetching the rest: it must not get into the next.
+            self.is_over = True
+            self._settle_open(self._chunk_refusal)
+
+    def _on_last_chunk(self, answer: Reply) -> None:
+        self._chunks_awaited -= 1
+        self.dot_sent = False
+        # Whoever refused a chunk does not have the message, whatever it says now.
+        verdict = self._chunk_refusal or answer
+        self._needs_reset = verdict.code // 100 != 2
+        self._settle_open(verdict)
 
     def _end_with(self, answer: Reply) -> None:
         """The server hangs up: its last words hold for all whose fate is open."""
@@ -447,6 +627,13 @@ class ClientSession:
 
     def _end(self) -> None:
         self.is_over = True
+
+
+def _as_xtext(mailbox: Mailbox | None) -> str:
+    """As AUTH= has it; what cannot be written in ASCII names nobody."""
+    if mailbox is None or not mailbox.is_ascii:
+        return "<>"
+    return encode_xtext(str(mailbox)).decode("ascii")
 
 
 def _refusal(answer: Reply) -> Reply:

@@ -5,10 +5,19 @@ with a `Reply` (`KeysWanted` with `KeysFound`, too), a piece of news
 (`ContentArrived`, `TransactionAborted`, `TlsWanted`) with None.
 """
 
+from datetime import datetime
+
 from attrs import field, frozen
 
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import Body, ForwardPath, Ret
+from submitd.mail.envelope import (
+    Body,
+    DeliverBy,
+    ForwardPath,
+    Ret,
+    SubmittedBy,
+    TlsDemand,
+)
 
 
 @frozen
@@ -72,6 +81,16 @@ class SenderOffered:
     declared_size: int | None
     ret: Ret | None
     envid: str | None
+    release_at: datetime | None = None
+    release_request: str = ""
+    deliver_by: DeliverBy | None = None
+    priority: int = 0
+    """As it was assigned, which the session tells where it was lowered."""
+
+    priority_asked: int = 0
+    tls_demand: TlsDemand | None = None
+    submitted_by: SubmittedBy | None = None
+    """As the client says. Whether they may say so is the desk's to judge."""
 
 
 @frozen

@@ -197,3 +197,38 @@ class TextRule:
             return None
         plain = octets.replace(_CRLF, b"\n").replace(b"\r", b"\n")
         return plain.replace(b"\n", _CRLF)
+
+
+class BinaryRule:
+    """What content of BODY=BINARYMIME must be, over pieces cut anywhere.
+
+    Its header section is lines as everywhere, or programs would read different
+    fields in it; what follows the empty line is octets (RFC 3030 section 3).
+    """
+
+    __slots__ = ("_last", "_lines")
+
+    def __init__(self) -> None:
+        self._lines: TextRule | None = TextRule(LineEnds.STRICT)
+        """None: the empty line has come."""
+
+        # An empty line may come first of all.
+        self._last = _CRLF
+
+    def feed(self, octets: bytes) -> bytes | None:
+        """What to pass on of ``octets``; None: they break the rule."""
+        if self._lines is None:
+            return octets
+        seen = self._last + octets
+        end = seen.find(_CRLF + _CRLF)
+        if end < 0:
+            self._last = seen[-3:]
+            return self._lines.feed(octets)
+        head = end + 4 - len(self._last)
+        lines = self._lines.feed(octets[:head])
+        self._lines = None
+        return None if lines is None else lines + octets[head:]
+
+    def finish(self) -> bytes | None:
+        """What to pass on behind the last piece; None: it breaks the rule."""
+        return b"" if self._lines is None else self._lines.finish()

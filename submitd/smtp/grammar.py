@@ -75,6 +75,9 @@ def read_mail(
             reverse_path = _mailbox(path)
         except BadAddress as problem:
             return reply.bad_sender(str(problem))
+    by = parameters.deliver_by
+    if by and parameters.release_at and parameters.release_at > by.at:
+        return reply.RELEASE_AFTER_DELIVERY  # RFC 4865 section 5.2.2
     return SenderOffered(
         reverse_path,
         parameters.body,
@@ -82,6 +85,13 @@ def read_mail(
         parameters.size,
         parameters.ret,
         parameters.envid,
+        parameters.release_at,
+        parameters.release_request,
+        parameters.deliver_by,
+        parameters.priority,
+        parameters.priority_asked,
+        parameters.tls_demand,
+        parameters.submitted_by,
     )
 
 

@@ -1,7 +1,7 @@
 """Content on its way in: by DATA up to a dot, or by BDAT in counted chunks."""
 
 from submitd.smtp import reply
-from submitd.smtp.framing import DotReader, InputBuffer, LineEnds, TextRule
+from submitd.smtp.framing import BinaryRule, DotReader, InputBuffer, TextRule
 from submitd.smtp.reply import Reply
 
 
@@ -11,10 +11,13 @@ class Content:
     __slots__ = ("_limit", "_rule", "_size", "fault")
 
     def __init__(
-        self, line_ends: LineEnds, limit: int | None, fault: Reply | None = None
+        self,
+        rule: TextRule | BinaryRule,
+        limit: int | None,
+        fault: Reply | None = None,
     ) -> None:
         """``limit`` is in octets; with ``fault`` it is refused from the start."""
-        self._rule = TextRule(line_ends)
+        self._rule = rule
         self._limit = limit
         self._size = 0
         self.fault = fault
@@ -39,7 +42,8 @@ class Content:
 
     def _passed(self, octets: bytes | None) -> bytes:
         if octets is None:
-            self.fault = reply.BAD_CONTENT
+            is_text = isinstance(self._rule, TextRule)
+            self.fault = reply.BAD_CONTENT if is_text else reply.BAD_HEADER_LINES
             return b""
         return octets
 

@@ -122,10 +122,39 @@ BAD_SEQUENCE: Final = _reply(503, 5, 1, "Commands out of order")
 HELLO_FIRST: Final = _reply(503, 5, 1, "Say EHLO first")
 MAIL_FIRST: Final = _reply(503, 5, 1, "Say MAIL first")
 RECIPIENT_FIRST: Final = _reply(503, 5, 1, "Say RCPT first")
+BINARY_BY_CHUNKS: Final = _reply(503, 5, 1, "BODY=BINARYMIME comes by BDAT; say RSET")
 NESTED_MAIL: Final = _reply(503, 5, 1, "A transaction is open; say RSET first")
 NO_RECIPIENTS: Final = _reply(554, 5, 1, "No recipient was accepted")
 NO_ARGUMENT: Final = _reply(501, 5, 4, "This command takes no argument")
 BAD_HELLO: Final = _reply(501, 5, 4, "Say the name of your host: one word")
+_HELP_ON: Final = {
+    "EHLO": "EHLO host: names this client; lists what is offered",
+    "HELO": "HELO host: names this client; nothing is offered",
+    "STARTTLS": "STARTTLS: TLS begins behind the reply; then say EHLO again",
+    "AUTH": "AUTH mechanism [initial-response]: log in",
+    "MAIL": "MAIL FROM:<address> [parameters]: begins a message",
+    "RCPT": "RCPT TO:<address> [parameters]: one of its recipients",
+    "DATA": "DATA: the content follows, up to a line with a dot alone",
+    "BDAT": "BDAT size [LAST]: so many octets of the content follow",
+    "RSET": "RSET: forgets the message that was begun",
+    "NOOP": "NOOP [anything]: does nothing",
+    "HELP": "HELP [command]: this",
+    "VRFY": "VRFY name: is answered, but verifies nothing",
+    "QUIT": "QUIT: ends the session",
+}
+
+
+def _help_on(words: str) -> Reply:
+    return Reply(214, EnhancedCode(2, 0, 0), words)
+
+
+HELP_ON: Final = {
+    verb.encode("ascii"): _help_on(words) for verb, words in _HELP_ON.items()
+}
+"""What HELP says of one command."""
+
+NO_HELP: Final = _reply(504, 5, 4, "There is no help on that")
+
 BAD_ARGUMENT: Final = _reply(501, 5, 4, "An argument is missing")
 
 # Paths and parameters.
@@ -139,12 +168,22 @@ NOT_ASCII_RECIPIENT: Final = _reply(553, 6, 7, "Non-ASCII recipient without SMTP
 BAD_PARAMETER: Final = _reply(501, 5, 4, "Bad parameter")
 REPEATED_PARAMETER: Final = _reply(501, 5, 4, "Parameter given twice")
 UNKNOWN_PARAMETER: Final = _reply(555, 5, 4, "Parameter not recognized")
+BAD_PRIORITY: Final = _reply(501, 5, 2, "The priority is a number from -9 to 9")
+REPEATED_HOLD: Final = _reply(501, 5, 4, "Say HOLDFOR or HOLDUNTIL, and once")
+HOLD_TOO_LONG: Final = _reply(501, 5, 4, "The message would be held for too long")
+RELEASE_AFTER_DELIVERY: Final = _reply(
+    501, 5, 4, "The message would be held for longer than it may take"
+)
+TOO_SOON: Final = _reply(555, 5, 4, "Nothing can be delivered in so short a time")
 TOO_LARGE: Final = _reply(552, 3, 4, "The message is too large")
 TOO_MANY_RECIPIENTS: Final = _reply(452, 5, 3, "Too many recipients; send another copy")
 
 # Content.
 BAD_CONTENT: Final = _reply(
     550, 6, 0, "The message holds a bare CR, a bare LF or a NUL"
+)
+BAD_HEADER_LINES: Final = _reply(
+    550, 6, 0, "The header section holds a bare CR, a bare LF or a NUL"
 )
 BAD_CHUNK: Final = _reply(501, 5, 4, "Say BDAT size, or BDAT size LAST")
 HUGE_CHUNK: Final = _reply(552, 3, 4, "No chunk can be that large")
@@ -176,3 +215,8 @@ def bad_sender(why: str) -> Reply:
 def bad_recipient(why: str) -> Reply:
     """The forward-path has bad syntax; ``why`` is a `BadAddress`'s."""
     return _reply(501, 1, 3, f"Bad recipient address: {why}")
+
+
+def priority_assigned(priority: int) -> Reply:
+    """MAIL is accepted, with a lower priority than it asked for (RFC 6710 4.1)."""
+    return _reply(250, 3, 6, f"{priority} is the priority of this message")

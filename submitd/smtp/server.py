@@ -22,7 +22,7 @@ from submitd.smtp.event import (
     TransactionAborted,
 )
 from submitd.smtp.extension import Extension, MailReader, RcptReader, parameters_of
-from submitd.smtp.framing import LineEnds, LineFault
+from submitd.smtp.framing import BinaryRule, LineEnds, LineFault, TextRule
 from submitd.smtp.reception import ChunkReception, Content, DataReception, Reception
 from submitd.smtp.reply import Reply
 from submitd.smtp.transaction import Transaction
@@ -32,6 +32,9 @@ _SMALL_TALK: Final = frozenset(
 )
 _MOST_SMALL_TALK: Final = 1000
 """Commands that are no fault and bring no mail, between two accepted messages."""
+
+_MOST_ANNOUNCED: Final = 999_999
+"""No limit has more digits (RFC 9422 section 4)."""
 
 _AUTH_LINE: Final = 12288
 """Octets that a line of a log-in may have (RFC 4954 section 4)."""
@@ -102,7 +105,7 @@ class ServerSession(Conversation):
         line_ends: LineEnds = LineEnds.STRICT,
         needs_log_in: bool = True,
     ) -> None:
-        """``extensions``: those of `extension.OPTIONAL` to offer.
+        """``extensions``: what to offer besides `extension.ALWAYS`.
 
         ``needs_log_in``: mail is taken under TLS from those who logged in. Where
         there is no TLS to be had nobody can.
@@ -116,6 +119,11 @@ class ServerSession(Conversation):
         self._limits = limits
         self._line_ends = line_ends
         self._needs_log_in = needs_log_in and manner is not TlsManner.NONE
+        if extension.CHUNKING not in extensions:
+            # Binary content comes by BDAT alone (RFC 3030 section 3).
+            extensions = [one for one in extensions if one is not extension.BINARY_MIME]
+        if manner is TlsManner.NONE:
+            extensions = [one for one in extensions if not one.needs_tls]
         self._without_auth = (*extension.ALWAYS, *extensions)
         self.offer(mechanisms)
 
@@ -276,7 +284,7 @@ class ServerSession(Conversation):
     def _on_ehlo(self, argument: bytes) -> None:
         if self._hello(argument):
             self.esmtp = True
-            parameters = parameters_of(self._extensions)
+            parameters = parameters_of(self._offered())
             self._mail, self._rcpt = parameters.mail, parameters.rcpt
             self._say(extension.hello(self._hostname, self._keywords()))
 
@@ -300,11 +308,9 @@ class ServerSession(Conversation):
     def _keywords(self) -> tuple[str, ...]:
         """What this client is offered now."""
         keywords = [
-            f"SIZE {self._limits.message_size or 0}"
-            if one is extension.SIZE
-            else one.keyword
-            for one in self._extensions
-            if one is not extension.AUTH
+            self._announced(one)
+            for one in self._offered()
+            if one is not extension.AUTH and not self._is_pointless(one)
         ]
         if self._manner is TlsManner.STARTTLS and not self.tls:
             keywords.append(extension.STARTTLS.keyword)
@@ -312,6 +318,21 @@ class ServerSession(Conversation):
             names = " ".join(name.decode() for name in self._mechanisms)
             keywords.append(f"{extension.AUTH.keyword} {names}")
         return tuple(keywords)
+
+    def _offered(self) -> tuple[Extension, ...]:
+        """The extensions that there are now."""
+        return tuple(one for one in self._extensions if self.tls or not one.needs_tls)
+
+    def _is_pointless(self, one: Extension) -> bool:
+        """It has nothing to announce (RFC 9422 section 3: one limit at least)."""
+        return one is extension.LIMITS and self._limits.recipients is None
+
+    def _announced(self, one: Extension) -> str:
+        if one is extension.SIZE:
+            return f"SIZE {self._limits.message_size or 0}"
+        if one is extension.LIMITS and (most := self._limits.recipients) is not None:
+            return f"LIMITS RCPTMAX={min(most, _MOST_ANNOUNCED)}"
+        return one.keyword if one.says is None else f"{one.keyword} {one.says()}"
 
     def _on_rset(self, argument: bytes) -> None:
         if argument:
@@ -324,8 +345,13 @@ class ServerSession(Conversation):
     def _on_noop(self, _: bytes) -> None:
         self._say(reply.OK)
 
-    def _on_help(self, _: bytes) -> None:
-        self._say(reply.HELP)
+    def _on_help(self, argument: bytes) -> None:
+        if not argument:
+            self._say(reply.HELP)
+        elif (known := reply.HELP_ON.get(argument.upper())) is not None:
+            self._say(known)
+        else:
+            self._object(reply.NO_HELP)
 
     def _on_vrfy(self, argument: bytes) -> None:
         """RFC 5321 section 3.5.3: 252 tells nothing, and is allowed to."""
@@ -482,7 +508,8 @@ class ServerSession(Conversation):
         return offered
 
     def _settle_sender(self, offered: SenderOffered, verdict: Reply) -> None:
-        self._say(verdict)
+        lowered = verdict.is_positive and offered.priority != offered.priority_asked
+        self._say(reply.priority_assigned(offered.priority) if lowered else verdict)
         self._is_after_refusal = not verdict.is_positive
         if verdict.is_positive:
             self._transaction = Transaction(offered)
@@ -538,6 +565,10 @@ class ServerSession(Conversation):
             # RFC 3030 section 2: DATA cannot follow BDAT.
             self._object(reply.BAD_SEQUENCE)
             return
+        if self._transaction is not None and self._transaction.is_binary:
+            # RFC 3030 section 3.
+            self._object(reply.BINARY_BY_CHUNKS)
+            return
         offer = self._offer_content()
         if isinstance(offer, Reply):
             self._object_in_order(offer)
@@ -568,15 +599,18 @@ class ServerSession(Conversation):
         if extension.CHUNKING not in self._extensions:
             offer = reply.NOT_IMPLEMENTED
         if isinstance(offer, Reply):
-            return Content(self._line_ends, None, offer), None
+            return Content(TextRule(self._line_ends), None, offer), None
         content = content or self._new_content()
         if not content.has_room(octets):
             self._fail()
-            return Content(self._line_ends, None, reply.TOO_LARGE), None
+            return Content(TextRule(self._line_ends), None, reply.TOO_LARGE), None
         return content, offer
 
     def _new_content(self) -> Content:
-        return Content(self._line_ends, self._limits.message_size)
+        transaction = self._transaction
+        is_binary = transaction is not None and transaction.is_binary
+        rule = BinaryRule() if is_binary else TextRule(self._line_ends)
+        return Content(rule, self._limits.message_size)
 
     def _settle_offer(self, verdict: Reply) -> None:
         transaction, reception = self._transaction, self._reception

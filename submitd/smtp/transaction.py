@@ -1,7 +1,7 @@
 """One transaction as the server sees it: from MAIL to the end of the content."""
 
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import ForwardPath
+from submitd.mail.envelope import Body, ForwardPath
 from submitd.smtp.event import SenderOffered
 from submitd.smtp.reception import Content
 
@@ -20,6 +20,11 @@ class Transaction:
 
         self.content: Content | None = None
         """None until DATA or the first BDAT was answered with a yes."""
+
+    @property
+    def is_binary(self) -> bool:
+        """True where its content is under no rule of lines, and comes by BDAT."""
+        return self.sender.body is Body.BINARY_MIME
 
     def __contains__(self, forward_path: ForwardPath) -> bool:
         """True where the mailbox is a recipient already."""

@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from submitd.mail.envelope import escape_utf8_address
+
 _XTEXT: Final = re.compile(rb"(?:[!-*,-<>-~]|\+[0-9A-Fa-f]{2})*+")
 _HEX_PAIR: Final = re.compile(r"\+([0-9A-Fa-f]{2})")
 _UNICODE: Final = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
@@ -45,7 +47,4 @@ def decode_utf8_address(octets: bytes, *, raw: bool) -> str | None:
 
 def encode_utf8_address(text: str) -> bytes:
     """An address of type ``utf-8`` in ASCII (RFC 6533 section 3)."""
-    return "".join(
-        one if "!" <= one <= "~" and one not in "+=\\" else rf"\x{{{ord(one):02X}}}"
-        for one in text
-    ).encode("ascii")
+    return escape_utf8_address(text).encode("ascii")

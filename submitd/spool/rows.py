@@ -7,14 +7,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from submitd.mail.address import parse_mailbox
+from submitd.mail.address import Mailbox, parse_mailbox
 from submitd.mail.envelope import (
     Body,
+    ByMode,
+    DeliverBy,
     Envelope,
     ForwardPath,
     Notify,
     OriginalRecipient,
     Ret,
+    SubmittedBy,
+    TlsDemand,
 )
 from submitd.mail.status import EnhancedCode
 from submitd.spool.store import Needs, NewMessage, Recipient, Spooled, State
@@ -74,21 +78,56 @@ class QueueIds:
 
 
 def envelope_text(envelope: Envelope) -> str:
-    """What of an envelope stands in no column of its own."""
-    if (
-        envelope.body is Body.SEVEN_BIT
-        and not envelope.smtputf8
-        and envelope.ret is None
-        and envelope.envid is None
-    ):
-        return ""
-    return json.dumps(
-        {
-            "body": envelope.body.value,
-            "smtputf8": envelope.smtputf8,
-            "ret": envelope.ret.value if envelope.ret else None,
-            "envid": envelope.envid,
-        }
+    """What of an envelope stands in no column of its own; empty in the usual case."""
+    by, submitted_by = envelope.deliver_by, envelope.submitted_by
+    found = {
+        "body": envelope.body.value if envelope.body is not Body.SEVEN_BIT else None,
+        "smtputf8": envelope.smtputf8,
+        "ret": envelope.ret and envelope.ret.value,
+        "envid": envelope.envid,
+        "release_request": envelope.release_request,
+        "deliver_by": by and [by.at.timestamp(), by.mode.value, by.trace],
+        "priority": envelope.priority,
+        "tls": envelope.tls_demand and envelope.tls_demand.value,
+        "submitted_by": submitted_by and [_as_text(submitted_by.mailbox)],
+    }
+    said = {name: value for name, value in found.items() if value}
+    return json.dumps(said) if said else ""
+
+
+def _as_text(mailbox: Mailbox | None) -> str:
+    return "" if mailbox is None else str(mailbox)
+
+
+def _read_mailbox(text: str | None) -> Mailbox | None:
+    return parse_mailbox(text) if text else None
+
+
+def read_envelope(
+    text: str,
+    *,
+    reverse_path: str | None,
+    forward_paths: tuple[ForwardPath, ...],
+    accepted_at: float,
+    release_at: float | None,
+) -> Envelope:
+    """As `envelope_text` wrote it, or an older version without some of it."""
+    found = json.loads(text) if text else {}
+    by, submitted_by = found.get("deliver_by"), found.get("submitted_by")
+    return Envelope(
+        reverse_path=_read_mailbox(reverse_path),
+        forward_paths=forward_paths,
+        body=Body(found.get("body", Body.SEVEN_BIT.value)),
+        smtputf8=found.get("smtputf8", False),
+        ret=Ret(found["ret"]) if found.get("ret") else None,
+        envid=found.get("envid"),
+        accepted_at=read_moment(accepted_at),
+        release_at=None if release_at is None else read_moment(release_at),
+        release_request=found.get("release_request", ""),
+        deliver_by=by and DeliverBy(read_moment(by[0]), ByMode(by[1]), by[2]),
+        priority=found.get("priority", 0),
+        tls_demand=TlsDemand(found["tls"]) if "tls" in found else None,
+        submitted_by=submitted_by and SubmittedBy(_read_mailbox(submitted_by[0])),
     )
 
 
@@ -164,7 +203,7 @@ def read_recipient(row: tuple[Any, ...]) -> Recipient:
 
 MESSAGE_COLUMNS: Final = (
     "queue_id, accepted_at, reverse_path, envelope, submitter, session, eight_bit, "
-    "smtputf8, length(header), body_size"
+    "smtputf8, binary, length(header), body_size, release_at"
 )
 
 
@@ -183,22 +222,23 @@ def read_spooled(
         session,
         eight_bit,
         smtputf8,
+        binary,
         header_size,
         body_size,
+        release_at,
     ) = row
-    more = json.loads(envelope) if envelope else {}
     return Spooled(
         queue_id=queue_id,
-        envelope=Envelope(
-            reverse_path=parse_mailbox(reverse_path) if reverse_path else None,
+        envelope=read_envelope(
+            envelope,
+            reverse_path=reverse_path,
             forward_paths=forward_paths,
-            body=Body(more.get("body", Body.SEVEN_BIT.value)),
-            smtputf8=more.get("smtputf8", False),
-            ret=Ret(more["ret"]) if more.get("ret") else None,
-            envid=more.get("envid"),
-            accepted_at=read_moment(accepted_at),
+            accepted_at=accepted_at,
+            release_at=release_at,
         ),
-        needs=Needs(eight_bit=bool(eight_bit), smtputf8=bool(smtputf8)),
+        needs=Needs(
+            eight_bit=bool(eight_bit), smtputf8=bool(smtputf8), binary=bool(binary)
+        ),
         submitter=submitter,
         session=session,
         header_size=header_size,
@@ -211,7 +251,7 @@ def fresh_spooled(
     message: NewMessage, body_size: int, body: tuple[bytes, ...] | None
 ) -> Spooled:
     """A message just committed, as its owner has it."""
-    at = message.envelope.accepted_at
+    at = message.envelope.sent_from
     return Spooled(
         queue_id=message.queue_id,
         envelope=message.envelope,
@@ -221,7 +261,7 @@ def fresh_spooled(
         header_size=len(message.header),
         body_size=body_size,
         recipients=()
-        if message.held
+        if message.waits
         else tuple(
             Recipient(number=number, forward_path=path, due_at=at)
             for number, path in enumerate(message.envelope.forward_paths)

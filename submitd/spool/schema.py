@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 _TABLES: Final = """
 CREATE TABLE message (
@@ -11,7 +11,7 @@ CREATE TABLE message (
   queue_id TEXT NOT NULL,        -- the same, as people write it
   accepted_at REAL NOT NULL,     -- seconds since 1970, UTC
   reverse_path TEXT,             -- NULL: <>
-  envelope TEXT NOT NULL,        -- JSON: body, smtputf8, ret, envid, size
+  envelope TEXT NOT NULL,        -- JSON: what `rows.envelope_text` puts there
   submitter TEXT,
   session TEXT NOT NULL,
   eight_bit INTEGER NOT NULL,
@@ -64,6 +64,54 @@ CREATE INDEX message_removed ON message (id) WHERE removed = 1;
 """
 """Version 1: a new database is made so and then migrated, as the others are."""
 
+_RENDITIONS: Final = """
+ALTER TABLE message ADD COLUMN binary INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE rendition (
+  content INTEGER PRIMARY KEY,   -- its rows in chunk are those of this number
+  message INTEGER NOT NULL,
+  form TEXT NOT NULL,            -- what a host must take: 7bit, 8bit
+  chunks INTEGER NOT NULL,
+  body_size INTEGER NOT NULL,
+  header BLOB NOT NULL,
+  tail BLOB NOT NULL,
+  UNIQUE (message, form)
+);
+CREATE TRIGGER message_renditions_deleted AFTER DELETE ON message BEGIN
+  DELETE FROM rendition WHERE message = old.id;
+END;
+CREATE TRIGGER rendition_deleted AFTER DELETE ON rendition BEGIN
+  DELETE FROM chunk WHERE message = old.content;
+END;
+"""
+_ENVELOPE_4: Final = """
+ALTER TABLE message ADD COLUMN release_at REAL;  -- not sent before; NULL: at once
+ALTER TABLE recipient ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+DROP INDEX recipient_due;
+CREATE INDEX recipient_due ON recipient (priority, due_at)
+  WHERE state = 'queued' AND lease IS NULL AND held = 0;
+"""
+"""What the parameters of MAIL brought along."""
+_USAGE: Final = """
+CREATE TABLE usage (             -- what logins with limits have sent
+  login TEXT NOT NULL,           -- in lower case
+  span INTEGER NOT NULL,         -- seconds counted together; 0: was told of holding
+  until REAL NOT NULL,           -- seconds since 1970: then it counts no more
+  messages INTEGER NOT NULL DEFAULT 0,
+  recipients INTEGER NOT NULL DEFAULT 0,
+  new_recipients INTEGER NOT NULL DEFAULT 0,
+  held INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (login, span, until)
+);
+CREATE INDEX usage_until ON usage (until);
+CREATE TABLE correspondent (     -- whom they have written to
+  login TEXT NOT NULL,
+  mailbox BLOB NOT NULL,         -- a hash
+  seen INTEGER NOT NULL,         -- days since 1970
+  UNIQUE (login, mailbox)
+);
+CREATE INDEX correspondent_seen ON correspondent (seen);
+"""
+
 _MIGRATIONS: Final = {
     1: """
 CREATE TRIGGER message_deleted AFTER DELETE ON message BEGIN
@@ -74,6 +122,7 @@ END;
 """,
     # Deaths of ours between the final dot for this recipient and its record.
     2: "ALTER TABLE recipient ADD COLUMN interruptions INTEGER NOT NULL DEFAULT 0;",
+    3: _RENDITIONS + _ENVELOPE_4 + _USAGE,
 }
 """For each older version, what makes it one newer."""
 

@@ -12,8 +12,10 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from submitd.spool import statements
-from submitd.spool.committer import Committer
+from submitd.mail.envelope import ForwardPath
+from submitd.mail.usage import Span, Usage
+from submitd.spool import quota, statements
+from submitd.spool.committer import Committer, Work
 from submitd.spool.reserve import Reserve
 from submitd.spool.rows import QueueIds, fresh_spooled, number_of
 from submitd.spool.sent import SentMarks
@@ -25,7 +27,10 @@ from submitd.spool.sqlite import (
     translated,
 )
 from submitd.spool.store import (
+    Charge,
     NewMessage,
+    Over,
+    Rendition,
     Report,
     Result,
     Spooled,
@@ -37,8 +42,8 @@ T = TypeVar("T")
 _READERS: Final = 4
 
 
-class SqliteIntake:
-    """One upload (`Intake`)."""
+class _Upload:
+    """Chunks on their way to disk, and what they will belong to."""
 
     def __init__(self, committer: Committer, queue_id: str, owner: str) -> None:
         self.queue_id = queue_id
@@ -61,25 +66,18 @@ class SqliteIntake:
             octets=len(chunk),
         )
 
-    async def accept(self, message: NewMessage, tail: bytes) -> Spooled:
-        """As `Intake.accept`."""
+    async def _end(self, work: Work, octets: int) -> Any:  # noqa: ANN401
+        """Commit what they belong to, or abandon them."""
         if self._abandoned:
             raise SpoolUnavailable("the upload was abandoned")
         try:
-            await self._committer.submit(
-                lambda connection: statements.insert_message(
-                    connection, message, tail, self._chunks, self._octets, self._owner
-                ),
-                octets=len(message.header) + len(tail),
-            )
+            return await self._committer.submit(work, octets=octets)
         except statements.Incomplete as problem:
             await self.abandon()
             raise SpoolUnavailable(str(problem)) from problem
-        except SpoolUnavailable:
+        except (SpoolUnavailable, LookupError):
             await self.abandon()
             raise
-        whole = None if self._chunks else (tail,)
-        return fresh_spooled(message, self._octets + len(tail), whole)
 
     async def abandon(self) -> None:
         """As `Intake.abandon`."""
@@ -94,6 +92,71 @@ class SqliteIntake:
             # Said so in the interface: it stays until a start sweeps it, and
             # the fault itself is met by whoever writes next.
             return
+
+
+class SqliteIntake(_Upload):
+    """One upload (`Intake`)."""
+
+    async def accept(self, message: NewMessage, tail: bytes) -> Spooled:
+        """As `Intake.accept`."""
+        await self._end(
+            lambda connection: self._insert(connection, message, tail),
+            len(message.header) + len(tail),
+        )
+        return self._fresh(message, tail)
+
+    async def accept_within(
+        self, message: NewMessage, tail: bytes, charge: Charge
+    ) -> Spooled | Over:
+        """As `Intake.accept_within`."""
+
+        def enter(connection: sqlite3.Connection) -> Over | None:
+            over = quota.charge(connection, message, charge)
+            if over is None:
+                self._insert(connection, message, tail)
+            return over
+
+        notices = sum(len(one.message.header) + len(one.body) for one in charge.notices)
+        octets = len(message.header) + len(tail) + notices
+        over: Over | None = await self._end(enter, octets)
+        return self._fresh(message, tail) if over is None else over
+
+    def _insert(
+        self, connection: sqlite3.Connection, message: NewMessage, tail: bytes
+    ) -> None:
+        statements.insert_message(
+            connection, message, tail, self._chunks, self._octets, self._owner
+        )
+
+    def _fresh(self, message: NewMessage, tail: bytes) -> Spooled:
+        whole = None if self._chunks else (tail,)
+        return fresh_spooled(message, self._octets + len(tail), whole)
+
+
+class SqliteRendition(_Upload):
+    """A rendition on its way (`RenditionIntake`)."""
+
+    def __init__(
+        self, committer: Committer, content_id: str, owner: str, of: tuple[str, str]
+    ) -> None:
+        """``of``: the message's queue id, and the form."""
+        super().__init__(committer, content_id, owner)
+        self._of = of
+
+    async def finish(self, header: bytes, tail: bytes) -> Rendition:
+        """As `RenditionIntake.finish`."""
+        made: Rendition = await self._end(
+            lambda connection: statements.insert_rendition(
+                connection,
+                *self._of,
+                self.queue_id,
+                (header, tail),
+                self._chunks,
+                self._octets,
+            ),
+            len(header) + len(tail),
+        )
+        return made
 
 
 class SqliteSpool:
@@ -142,6 +205,32 @@ class SqliteSpool:
     def open_intake(self) -> SqliteIntake:
         """As `Spool.open_intake`."""
         return SqliteIntake(self._committer, self._ids.next(), self._owner)
+
+    async def find_rendition(self, queue_id: str, form: str) -> Rendition | None:
+        """As `Spool.find_rendition`."""
+        return await self._read(
+            lambda connection: statements.find_rendition(connection, queue_id, form)
+        )
+
+    def open_rendition(self, queue_id: str, form: str) -> SqliteRendition:
+        """As `Spool.open_rendition`."""
+        return SqliteRendition(
+            self._committer, self._ids.next(), self._owner, (queue_id, form)
+        )
+
+    async def usage(
+        self,
+        login: str,
+        spans: Iterable[Span],
+        paths: Sequence[ForwardPath],
+        now: datetime,
+    ) -> Usage:
+        """As `Spool.usage`."""
+        return await self._read(
+            lambda connection: quota.read_usage(
+                connection, login, spans, paths, now.timestamp()
+            )
+        )
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[Spooled]:
         """As `Spool.claim_due`."""

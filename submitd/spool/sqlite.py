@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from submitd.mail.address import parse_mailbox
+from submitd.mail.usage import Span, Usage
 from submitd.spool import schema
 from submitd.spool.files import FileLock
+from submitd.spool.quota import read_usage
 from submitd.spool.rows import (
     RECIPIENT_COLUMNS,
     number_of,
@@ -144,7 +146,8 @@ class SqliteStore:
             with translated():
                 rows = self._connection.execute(
                     "SELECT id, queue_id, reverse_path, submitter, session, "  # noqa: S608
-                    "accepted_at, length(header) + body_size, held FROM message "
+                    "accepted_at, length(header) + body_size, held, release_at "
+                    "FROM message "
                     f"WHERE id > ? AND removed = 0 AND {where} ORDER BY id LIMIT ?",
                     (after, *values, _PAGE),
                 ).fetchall()
@@ -158,7 +161,17 @@ class SqliteStore:
             after = rows[-1][0]
 
     def _entry(self, row: tuple[Any, ...]) -> QueueEntry | None:
-        identity, queue_id, reverse_path, submitter, session, at, size, held = row
+        (
+            identity,
+            queue_id,
+            reverse_path,
+            submitter,
+            session,
+            at,
+            size,
+            held,
+            release_at,
+        ) = row
         found = self._connection.execute(
             f"SELECT {RECIPIENT_COLUMNS}, lease FROM recipient WHERE message = ? "  # noqa: S608
             "ORDER BY number",
@@ -176,6 +189,7 @@ class SqliteStore:
             held=bool(held),
             leased_to=next((one[-1] for one in found if one[-1]), None),
             recipients=tuple(read_recipient(one[:-1]) for one in found),
+            release_at=None if release_at is None else read_moment(release_at),
         )
 
     def story(self, queue_id: str) -> Sequence[Happening]:
@@ -210,8 +224,9 @@ class SqliteStore:
         return self._each(
             queue_ids,
             "retried by the operator",
-            "UPDATE recipient SET due_at = ? WHERE message = ? AND state = 'queued' "
-            "AND held = 0",
+            "UPDATE recipient SET due_at = max(?1, coalesce((SELECT release_at "
+            "FROM message WHERE id = ?2), 0)) "
+            "WHERE message = ?2 AND state = 'queued' AND held = 0",
             now.timestamp(),
         )
 
@@ -225,6 +240,18 @@ class SqliteStore:
         changed = self._set_held(queue_ids, "released by the operator", held=False)
         self.retry(queue_ids, now)
         return changed
+
+    def release_early(self, queue_ids: Iterable[str], now: datetime) -> int:
+        """As `Store.release_early`."""
+        return self._each(
+            queue_ids,
+            "sent before its time by the operator",
+            "UPDATE message SET release_at = ?1 "
+            "WHERE id = ?2 AND held = 0 AND release_at > ?1",
+            now.timestamp(),
+            also="UPDATE recipient SET due_at = ? WHERE message = ? "
+            "AND state = 'queued'",
+        )
 
     def _set_held(self, queue_ids: Iterable[str], what: str, *, held: bool) -> int:
         return self._each(
@@ -283,41 +310,54 @@ class SqliteStore:
         with translated():
             return read_standing(self._connection)
 
+    def usage(self, login: str, now: datetime) -> Usage:
+        """As `Store.usage`."""
+        with translated():
+            return read_usage(
+                self._connection, login.casefold(), Span, (), now.timestamp()
+            )
+
 
 def read_header(connection: sqlite3.Connection, queue_id: str) -> bytes:
-    """A message's header section.
+    """A message's header section, or a rendition's.
 
     Raises:
         LookupError: there is no such message (any more).
     """
-    row = connection.execute(
-        "SELECT header FROM message WHERE id = ?", (number_of(queue_id),)
-    ).fetchone()
+    row = _content_row(connection, "header", number_of(queue_id))
     if row is None:
         raise LookupError(queue_id)
     return bytes(row[0])
 
 
+def _content_row(
+    connection: sqlite3.Connection, column: str, identity: int
+) -> tuple[Any, ...] | None:
+    # One number is never both: they are given out once.
+    found: tuple[Any, ...] | None = connection.execute(
+        f"SELECT {column} FROM message WHERE id = ? "  # noqa: S608
+        f"UNION ALL SELECT {column} FROM rendition WHERE content = ?",
+        (identity, identity),
+    ).fetchone()
+    return found
+
+
 def read_chunk(
     connection: sqlite3.Connection, queue_id: str, number: int
 ) -> bytes | None:
-    """A chunk of a message's body, the tail after the others; None past it.
+    """A chunk of a body, the tail after the others; None past it.
 
     Raises:
         LookupError: there is no such message (any more).
     """
     identity = number_of(queue_id)
-    row = connection.execute(
-        "SELECT chunks FROM message WHERE id = ?", (identity,)
-    ).fetchone()
+    row = _content_row(connection, "chunks", identity)
     if row is None:
         raise LookupError(queue_id)
     if number > row[0]:
         return None
     if number == row[0]:
-        row = connection.execute(
-            "SELECT tail FROM message WHERE id = ?", (identity,)
-        ).fetchone()
+        row = _content_row(connection, "tail", identity)
     else:
         row = connection.execute(
             "SELECT octets FROM chunk WHERE message = ? AND number = ?",
@@ -331,7 +371,8 @@ def read_chunk(
 def read_standing(connection: sqlite3.Connection) -> Standing:
     """The queue in figures."""
     messages, held, octets, oldest = connection.execute(
-        "SELECT count(*), total(held), total(body_size), min(accepted_at) "
+        "SELECT count(*), total(held), total(body_size), "
+        "min(max(accepted_at, coalesce(release_at, 0))) "
         "FROM message WHERE removed = 0"
     ).fetchone()
     (recipients,) = connection.execute(

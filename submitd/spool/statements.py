@@ -1,24 +1,34 @@
 """What is done inside a transaction: plain functions of a connection."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from heapq import merge
 from sqlite3 import Connection
 from typing import Final
 
-from submitd.mail.envelope import ForwardPath
+from submitd.mail.envelope import HEAD_START, ForwardPath
 from submitd.spool.rows import (
     MESSAGE_COLUMNS,
     RECIPIENT_COLUMNS,
     envelope_text,
     fresh_spooled,
     number_of,
+    queue_id_of,
     read_recipient,
     read_spooled,
     wishes_text,
 )
 from submitd.spool.sent import Marks
-from submitd.spool.store import NewMessage, Recipient, Report, Result, Spooled, State
+from submitd.spool.store import (
+    NewMessage,
+    Recipient,
+    Rendition,
+    Report,
+    Result,
+    Spooled,
+    State,
+)
 
 _STORY: Final = 100
 """Happenings kept of one message: the newest."""
@@ -27,6 +37,15 @@ _ROWS_A_MESSAGE: Final = 50
 """Due rows looked at for each message wanted: lists have many recipients."""
 
 _CLAIMABLE: Final = "state = 'queued' AND lease IS NULL AND held = 0"
+
+HIGHEST_BELOW: Final = (
+    f"SELECT max(priority) FROM recipient WHERE {_CLAIMABLE} AND priority < ?"  # noqa: S608
+)
+DUE_OF_PRIORITY: Final = (
+    f"SELECT due_at, message FROM recipient WHERE {_CLAIMABLE} AND priority = ? "  # noqa: S608
+    "AND due_at <= ? ORDER BY due_at LIMIT ?"
+)
+_ABOVE_ALL: Final = 10
 
 
 class Incomplete(Exception):
@@ -54,28 +73,23 @@ def insert_message(
     tail: bytes,
     chunks: int,
     chunk_octets: int,
-    owner: str,
+    owner: str | None,
 ) -> None:
-    """The accepting statement.
+    """The accepting statement. ``owner``: who leases it; None: nobody as yet.
 
     Raises:
         Incomplete: not all chunks are there, in full.
     """
     identity = number_of(message.queue_id)
     if chunks:
-        found, octets = connection.execute(
-            "SELECT count(*), sum(length(octets)) FROM chunk WHERE message = ?",
-            (identity,),
-        ).fetchone()
-        if (found, octets) != (chunks, chunk_octets):
-            raise Incomplete(f"{found} of {chunks} chunks are there")
-        connection.execute("DELETE FROM intake WHERE message = ?", (identity,))
+        _end_upload(connection, identity, chunks, chunk_octets)
     envelope = message.envelope
     at = envelope.accepted_at.timestamp()
     connection.execute(
         "INSERT INTO message (id, queue_id, accepted_at, reverse_path, envelope, "
-        "submitter, session, eight_bit, smtputf8, held, chunks, body_size, header, "
-        "tail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "submitter, session, eight_bit, smtputf8, binary, held, chunks, body_size, "
+        "header, tail, release_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             identity,
             message.queue_id,
@@ -86,17 +100,21 @@ def insert_message(
             message.session,
             message.needs.eight_bit,
             message.needs.smtputf8,
+            message.needs.binary,
             message.held,
             chunks,
             chunk_octets + len(tail),
             message.header,
             tail,
+            None if envelope.release_at is None else envelope.release_at.timestamp(),
         ),
     )
-    lease = None if message.held else owner
+    lease = None if message.waits else owner
+    due_at = envelope.sent_from.timestamp()
     connection.executemany(
         "INSERT INTO recipient (message, number, address, domain, wishes, state, "
-        "held, due_at, lease) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?)",
+        "held, due_at, lease, priority) "
+        "VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)",
         [
             (
                 identity,
@@ -105,25 +123,84 @@ def insert_message(
                 path.mailbox.domain,
                 wishes_text(path),
                 message.held,
-                at,
+                due_at,
                 lease,
+                envelope.priority,
             )
             for number, path in enumerate(envelope.forward_paths)
         ],
     )
 
 
+def _end_upload(
+    connection: Connection, identity: int, chunks: int, octets: int
+) -> None:
+    """Its chunks belong to something from here on. Raises Incomplete."""
+    found = connection.execute(
+        "SELECT count(*), sum(length(octets)) FROM chunk WHERE message = ?",
+        (identity,),
+    ).fetchone()
+    if found != (chunks, octets):
+        raise Incomplete(f"{found[0]} of {chunks} chunks are there")
+    connection.execute("DELETE FROM intake WHERE message = ?", (identity,))
+
+
+def find_rendition(
+    connection: Connection, queue_id: str, form: str
+) -> Rendition | None:
+    """The message's rendition of this form."""
+    row = connection.execute(
+        "SELECT content, length(header) + body_size FROM rendition "
+        "WHERE message = ? AND form = ?",
+        (number_of(queue_id), form),
+    ).fetchone()
+    return None if row is None else Rendition(queue_id_of(row[0]), row[1])
+
+
+def insert_rendition(
+    connection: Connection,
+    queue_id: str,
+    form: str,
+    content_id: str,
+    parts: tuple[bytes, bytes],
+    chunks: int,
+    chunk_octets: int,
+) -> Rendition:
+    """Its row; ``parts`` are header section and tail. The first one made stays.
+
+    Raises:
+        Incomplete: not all chunks are there, in full.
+        LookupError: there is no such message (any more).
+    """
+    message, content = number_of(queue_id), number_of(content_id)
+    if (made := find_rendition(connection, queue_id, form)) is not None:
+        drop_intake(connection, content)
+        return made
+    if not connection.execute(
+        "SELECT 1 FROM message WHERE id = ?", (message,)
+    ).fetchone():
+        raise LookupError(queue_id)
+    if chunks:
+        _end_upload(connection, content, chunks, chunk_octets)
+    header, tail = parts
+    body_size = chunk_octets + len(tail)
+    connection.execute(
+        "INSERT INTO rendition (content, message, form, chunks, body_size, header, "
+        "tail) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (content, message, form, chunks, body_size, header, tail),
+    )
+    tell(connection, message, time.time(), f"made a form of it for {form} hosts")
+    return Rendition(content_id, len(header) + body_size)
+
+
 def claim(
     connection: Connection, now: datetime, limit: int, owner: str
 ) -> list[Spooled]:
-    """Lease due recipients to ``owner``, the longest due first."""
+    """Lease due recipients to ``owner``, those of high priority first."""
     moment = now.timestamp()
     due: dict[int, None] = {}
-    for (identity,) in connection.execute(
-        f"SELECT message FROM recipient WHERE {_CLAIMABLE} AND due_at <= ? "  # noqa: S608
-        "ORDER BY due_at LIMIT ?",
-        (moment, limit * _ROWS_A_MESSAGE),
-    ):
+    most = limit * _ROWS_A_MESSAGE
+    for _, identity in merge(*_due_by_priority(connection, moment, most)):
         due[identity] = None
         if len(due) == limit:
             break
@@ -148,6 +225,34 @@ def claim(
         ]
         claimed.append(_spooled(connection, identity, everyone, mine))
     return claimed
+
+
+def _due_by_priority(
+    connection: Connection, moment: float, most: int
+) -> list[Iterator[tuple[float, int]]]:
+    """What is due, for each priority that there is: its rank, and the message.
+
+    The index finds the priorities one by one, and what is due of each, as far
+    as it is taken: most often there is one, and what is not due costs nothing.
+    """
+    found: list[Iterator[tuple[float, int]]] = []
+    below = _ABOVE_ALL
+    while True:
+        (priority,) = connection.execute(HIGHEST_BELOW, (below,)).fetchone()
+        if priority is None:
+            return found
+        found.append(_ranked(connection, priority, moment, most))
+        below = priority
+
+
+def _ranked(
+    connection: Connection, priority: int, moment: float, most: int
+) -> Iterator[tuple[float, int]]:
+    head_start = priority * HEAD_START
+    for due_at, identity in connection.execute(
+        DUE_OF_PRIORITY, (priority, moment, most)
+    ):
+        yield due_at - head_start, identity
 
 
 def _spooled(
@@ -206,13 +311,14 @@ def _update(connection: Connection, identity: int, results: Sequence[Result]) ->
     moment = max(one.at.timestamp() for one in results)
     connection.executemany(
         "UPDATE recipient SET state = ?, due_at = ?, lease = NULL, "
-        "attempts = attempts + 1, delay_reported = max(delay_reported, ?), "
+        "attempts = attempts + ?, delay_reported = max(delay_reported, ?), "
         "status = ?, diagnostic = ?, host = ?, last_attempt_at = ? "
         "WHERE message = ? AND number = ?",
         [
             (
                 one.state.value,
                 one.due_at.timestamp(),
+                one.is_attempt,
                 one.delay_reported,
                 str(one.status),
                 one.diagnostic,

@@ -5,7 +5,7 @@ one database behind it, synchronous: group commit (`committer`), recovery and
 ``submitctl queue``, which must work while the server is stopped, stand on it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
@@ -15,6 +15,8 @@ from attrs import field, frozen
 from submitd.mail.address import Mailbox
 from submitd.mail.envelope import Envelope, ForwardPath
 from submitd.mail.status import EnhancedCode
+from submitd.mail.usage import Span, Usage
+from submitd.smtp.reply import Reply
 
 CHUNK: int = 256 * 1024
 """Octets of body in one chunk, at most."""
@@ -38,6 +40,9 @@ class Needs:
     smtputf8: bool = False
     """The header section or the reverse-path needs SMTPUTF8 (RFC 6531)."""
 
+    binary: bool = False
+    """It came as BINARYMIME, and goes on as it is by BDAT alone (RFC 3030)."""
+
 
 @frozen(kw_only=True)
 class NewMessage:
@@ -57,6 +62,11 @@ class NewMessage:
     """Id of the session that brought it, or the queue id that a report is about."""
 
     held: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """True where nobody is to attempt it yet."""
+        return self.held or self.envelope.sent_from > self.envelope.accepted_at
 
 
 class State(Enum):
@@ -117,6 +127,17 @@ class Spooled:
         return self.header_size + self.body_size
 
 
+@frozen
+class Rendition:
+    """Another form of a message. It is there for as long as the message."""
+
+    content_id: str
+    """`Spool.read_header` and `Spool.read_chunk` know it by this."""
+
+    size: int
+    """Octets of its header section and body."""
+
+
 @frozen(kw_only=True)
 class Result:
     """What an attempt came to for one recipient."""
@@ -135,6 +156,9 @@ class Result:
     delay_reported: bool = False
     """A delay report goes with this record."""
 
+    is_attempt: bool = True
+    """False: nothing was tried; only the sender hears something."""
+
 
 @frozen(kw_only=True)
 class Report:
@@ -142,6 +166,37 @@ class Report:
 
     message: NewMessage
     body: bytes
+
+
+@frozen(kw_only=True)
+class Charge:
+    """What a message is counted by, and who says whether that is too much."""
+
+    login: str
+    """In one spelling."""
+
+    spans: frozenset[Span]
+    """Over which is counted; one at least."""
+
+    remembers: bool
+    """First-time recipients are told from others."""
+
+    judge: Callable[[Usage], Reply | None]
+    """Asked within the transaction: no two messages are judged by one count."""
+
+    reason: str = ""
+    """Why the message is held, for its story."""
+
+    notices: tuple[Report, ...] = ()
+    """Messages of ours that tell of it, unless that was done not long ago."""
+
+
+@frozen
+class Over:
+    """What `Charge.judge` said against a message: nothing was written."""
+
+    reply: Reply
+    usage: Usage
 
 
 @frozen(kw_only=True)
@@ -157,6 +212,8 @@ class QueueEntry:
     held: bool
     leased_to: str | None
     recipients: tuple[Recipient, ...]
+    release_at: datetime | None = None
+    """Not sent before."""
 
 
 @frozen(kw_only=True)
@@ -192,6 +249,7 @@ class Standing:
     held: int
     octets: int
     oldest_accepted_at: datetime | None
+    """When the oldest came, or was first to be sent where that was later."""
 
 
 class Intake(Protocol):
@@ -211,14 +269,43 @@ class Intake(Protocol):
 
         ``tail`` is what follows the chunks written before (at most `CHUNK`
         octets). The recipients of what is returned are leased to this
-        process and due at once (a held message has none).
+        process and due at once (a message that waits has none).
 
         Raises:
             SpoolUnavailable: the message does not exist, now or ever.
         """
 
+    async def accept_within(
+        self, message: NewMessage, tail: bytes, charge: Charge
+    ) -> Spooled | Over:
+        """As `accept`, and counted in the same transaction.
+
+        After an `Over` the upload is still open.
+        """
+
     async def abandon(self) -> None:
         """Forget what was written. Never raises; a start sweeps what stays."""
+
+
+class RenditionIntake(Protocol):
+    """Another form of a message on its way to disk."""
+
+    async def write(self, chunk: bytes) -> None:
+        """As `Intake.write`."""
+
+    async def finish(self, header: bytes, tail: bytes) -> Rendition:
+        """Commit it; when this returns it survives power loss.
+
+        ``header`` has its empty line, ``tail`` is as for `Intake.accept`. Where
+        another process was faster, what that one has made is given.
+
+        Raises:
+            SpoolUnavailable: it is not stored.
+            LookupError: the message is gone.
+        """
+
+    async def abandon(self) -> None:
+        """As `Intake.abandon`."""
 
 
 class Spool(Protocol):
@@ -226,6 +313,19 @@ class Spool(Protocol):
 
     def open_intake(self) -> Intake:
         """A new upload, with a queue id never used before. Touches no disk."""
+
+    async def usage(
+        self,
+        login: str,
+        spans: Iterable[Span],
+        paths: Sequence[ForwardPath],
+        now: datetime,
+    ) -> Usage:
+        """What a login has sent; ``paths``: whose newness is to be told.
+
+        Raises:
+            SpoolUnavailable: cannot tell.
+        """
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[Spooled]:
         """Lease at most ``limit`` messages with due recipients to this process.
@@ -239,6 +339,16 @@ class Spool(Protocol):
 
     async def read_chunk(self, queue_id: str, number: int) -> bytes | None:
         """One chunk of the body, from 0; None past the last one."""
+
+    async def find_rendition(self, queue_id: str, form: str) -> Rendition | None:
+        """What was stored for hosts that take ``form``, if it was.
+
+        Raises:
+            SpoolUnavailable: nobody can tell.
+        """
+
+    def open_rendition(self, queue_id: str, form: str) -> RenditionIntake:
+        """A new form of a message, which is claimed by this process."""
 
     def mark_sent(self, queue_id: str, numbers: Iterable[int]) -> None:
         """The final dot for claimed recipients is sent next. Never waits or raises.
@@ -289,13 +399,23 @@ class Store(Protocol):
     def read_body(self, queue_id: str) -> Iterator[bytes]: ...
 
     def retry(self, queue_ids: Iterable[str], now: datetime) -> int:
-        """Make queued recipients due now; gives the number of messages."""
+        """Make queued recipients due now; gives the number of messages.
+
+        What is to be sent later becomes due then, and no earlier.
+        """
 
     def hold(self, queue_ids: Iterable[str]) -> int: ...
 
-    def release_held(self, queue_ids: Iterable[str], now: datetime) -> int: ...
+    def release_held(self, queue_ids: Iterable[str], now: datetime) -> int:
+        """Let held ones go; what is to be sent later still waits for its time."""
+
+    def release_early(self, queue_ids: Iterable[str], now: datetime) -> int:
+        """Send what is to be sent later, and is not held, now."""
 
     def remove(self, queue_ids: Iterable[str]) -> int:
         """Delete messages without a report. Leased ones go when their attempt ends."""
 
     def standing(self) -> Standing: ...
+
+    def usage(self, login: str, now: datetime) -> Usage:
+        """What a login has sent, as far as it was counted."""

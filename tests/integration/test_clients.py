@@ -143,3 +143,55 @@ async def test_nodemailer(tmp_path: Path, peer: Peer) -> None:
             )
         )
         assert await arrived(server) == ("hi", "text\n")
+
+
+@pytest.mark.rfc("3461", "5.2.1")
+@pytest.mark.peers("msmtp")
+@in_reactor
+async def test_msmtp_asks_for_reports(tmp_path: Path, peer: Peer) -> None:
+    async with OneProcess(reactor, tmp_path) as server:
+        server.receiver.keywords = ("PIPELINING", "DSN")
+        await in_thread(
+            lambda: run(
+                peer("msmtp"),
+                *("--file=/dev/null", "--host=localhost"),
+                f"--port={server.port('submission')}",
+                *("--tls=on", "--tls-starttls=on", f"--tls-trust-file={server.ca}"),
+                *("--auth=plain", "--user=alice", "--passwordeval=echo wonderland"),
+                *("--dsn-notify=success,failure", "--dsn-return=headers"),
+                *("--from=alice@example.org", "bob@example.net"),
+                text=TEXT,
+            )
+        )
+        assert await arrived(server) == ("hi", ".dot\ntext\n")
+        (received,) = server.receiver.received
+        assert received.wishes == "RET=HDRS"
+        assert received.rcpt_wishes == ["NOTIFY=SUCCESS,FAILURE"]
+
+
+@pytest.mark.rfc("2852", "4")
+@pytest.mark.peers("swaks")
+@in_reactor
+async def test_swaks_sets_a_time_and_a_name(tmp_path: Path, peer: Peer) -> None:
+    """It has no options for it, but puts what it is given into MAIL and RCPT."""
+    async with OneProcess(reactor, tmp_path) as server:
+        server.receiver.keywords = ("PIPELINING", "DSN", "DELIVERBY", "MT-PRIORITY")
+        await in_thread(
+            lambda: run(
+                peer("swaks"),
+                *("--server", "localhost", "--port", server.port("submission")),
+                *("--tls", "--tls-verify", "--tls-ca-path", server.ca),
+                *("--auth", "PLAIN", "--auth-user", "alice"),
+                *("--auth-password", "wonderland"),
+                "--from",
+                "alice@example.org> BY=900;N MT-PRIORITY=-3 ENVID=swaks",
+                *("--to", "bob@example.net> NOTIFY=NEVER ORCPT=rfc822;<b"),
+                *("--h-From", "alice@example.org", "--h-To", "bob@example.net"),
+                *("--header", "Subject: hi", "--body", "text\n"),
+            )
+        )
+        assert (await arrived(server))[0] == "hi"
+        (received,) = server.receiver.received
+        assert received.wishes.startswith("ENVID=swaks> BY=")
+        assert received.wishes.endswith(";N MT-PRIORITY=-3")
+        assert received.rcpt_wishes == ["NOTIFY=NEVER ORCPT=rfc822;<b>"]

@@ -51,7 +51,7 @@ def test_what_is_shipped_is_what_the_parser_says(name: str, content: str) -> Non
 @pytest.mark.parametrize(("line", "offered", "not_offered"), CASES)
 def test_bash(line: str, offered: set[str], not_offered: set[str]) -> None:
     found = said(
-        *("bash", "-c", BASH, "bash", str(FOLDER / "submitctl.bash")),
+        *("bash", "-c", BASH, "bash", str(FOLDER / "submitctl")),
         *line.split(" "),
     )
     assert offered <= found
@@ -94,7 +94,7 @@ def test_fish(
 def test_files_are_completed_for_what_names_one(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").touch()
     found = said(
-        *("bash", "-c", BASH, "bash", str(FOLDER / "submitctl.bash")),
+        *("bash", "-c", BASH, "bash", str(FOLDER / "submitctl")),
         *("--config", f"{tmp_path}/m"),
     )
     assert found == {f"{tmp_path}/mine.toml"}

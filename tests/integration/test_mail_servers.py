@@ -4,6 +4,7 @@ As receiving servers on port 25, found through a real resolver; and Postfix and
 Exim as satellites that hand over what they send, as README tells them to.
 """
 
+import base64
 import json
 import shutil
 import subprocess
@@ -137,6 +138,20 @@ with smtplib.SMTP("submit.example", 587, "client.example", timeout=30) as client
                           order["text"].encode(), order["options"]))
 """
 
+BINARY_SCRIPT: Final = """
+import base64, json, smtplib, ssl, sys
+order = json.load(sys.stdin)
+trust = ssl.create_default_context(cafile=order["ca"])
+octets = base64.b64decode(order["octets"])
+with smtplib.SMTP("submit.example", 587, "client.example", timeout=30) as client:
+    client.starttls(context=trust)
+    client.login("alice", "wonderland")
+    print(client.mail("alice@own.example", ["BODY=BINARYMIME"])[0])
+    print(client.rcpt(order["to"])[0])
+    client.send(b"BDAT %d LAST\\r\\n" % len(octets) + octets)
+    print(client.getreply()[0])
+"""
+
 SATELLITE_SCRIPT: Final = """
 import smtplib, sys
 with smtplib.SMTP(sys.argv[1], 25, "client.example", timeout=30) as client:
@@ -185,6 +200,26 @@ class Site:
             sys.executable, "-c", CLIENT_SCRIPT, text=json.dumps(order)
         )
         assert said == "{}\n"
+
+    def send_binary(self, to: str, octets: bytes) -> None:
+        """Submit a message as alice, as BINARYMIME."""
+        order = {
+            "ca": str(self.submit.folder / "cert.pem"),
+            "to": to,
+            "octets": base64.b64encode(octets).decode(),
+        }
+        said = self.client.run(
+            sys.executable, "-c", BINARY_SCRIPT, text=json.dumps(order)
+        )
+        assert said == "250\n250\n250\n"
+
+    def is_signed(self, message: bytes) -> bool:
+        """As it came into a mailbox: one signature of ours, and it verifies."""
+        # A mailbox has lines of its own; dkimpy wants those of the wire.
+        wire = message.replace(b"\n", b"\r\n")
+        _, name, rest = wire.partition(b"DKIM-Signature:")
+        assert b"DKIM-Signature:" not in rest
+        return verify(name + rest, {"one._domainkey.own.example": self.dkim})
 
     def arrived(
         self, host: Host, subject: str, count: int = 1, seconds: float = 30
@@ -348,14 +383,12 @@ def test_postfix_receives_it_unchanged_signed_and_under_tls(site: Site) -> None:
     site.send("to postfix", "alice@postfix.example")
 
     (message,) = site.arrived(site.postfix.host, "to postfix")
-    # A mailbox has lines of its own; dkimpy wants those of the wire.
     wire = message.replace(b"\n", b"\r\n")
     header, _, body = wire.partition(b"\r\n\r\n")
     assert body == TEXT.partition("\r\n\r\n")[2].encode()
     assert b"using TLSv1.3" in header
     assert b"(10.53.0.20" not in header
-    parts = wire.partition(b"DKIM-Signature:")
-    assert verify(parts[1] + parts[2], {"one._domainkey.own.example": site.dkim})
+    assert site.is_signed(message)
     site.logged("message-relayed", "mx.postfix.example")
 
 
@@ -523,3 +556,114 @@ def test_the_published_key_is_ours(site: Site) -> None:
     )
 
     assert "ok" in said
+
+
+IMAGE: Final = bytes(range(256)) * 400 + b"\r\n.\r\nQUIT\r\n"
+
+
+def picture(subject: str) -> bytes:
+    """A message with text in 8 bits, and with octets of all kinds."""
+    return (
+        b"From: alice@own.example\r\nSubject: %b\r\nMIME-Version: 1.0\r\n"
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+        b"--b\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Transfer-Encoding: 8bit\r\n\r\nf\xc3\xbcnf\r\n"
+        b"--b\r\nContent-Type: image/x-all\r\n"
+        b"Content-Transfer-Encoding: binary\r\n\r\n%b\r\n--b--\r\n"
+        % (subject.encode(), IMAGE)
+    )
+
+
+def decoded(message: bytes) -> list[tuple[str, object]]:
+    """Each part: its transfer encoding, and what a reader sees."""
+    return [
+        (part["Content-Transfer-Encoding"], part.get_payload(decode=True))
+        for part in message_from_bytes(message, policy=policy.default).walk()
+        if not part.is_multipart()
+    ]
+
+
+@pytest.mark.rfc("3030", "3")
+def test_binary_mail_reaches_postfix_and_exim_as_8_bit_mail(site: Site) -> None:
+    """Both offer CHUNKING and 8BITMIME, and no BINARYMIME."""
+    for host, domain in (
+        (site.postfix.host, "postfix.example"),
+        (site.exim.host, "exim.example"),
+    ):
+        site.send_binary(f"alice@{domain}", picture(f"for {domain}"))
+
+        (message,) = site.arrived(host, f"for {domain}")
+        assert decoded(message) == [("8bit", "fünf".encode()), ("base64", IMAGE)]
+        assert site.is_signed(message)
+
+
+@pytest.mark.rfc("6152", "3")
+def test_postfix_without_8bitmime_gets_ascii(site: Site) -> None:
+    site.postfix.command(
+        "postconf", "smtpd_discard_ehlo_keywords=8bitmime,silent-discard"
+    )
+    site.postfix.command("postfix", "reload")
+    try:
+        site.send_binary("alice@postfix.example", picture("in seven bits"))
+        text = TEXT.replace(".dot", "ä").format(subject="plain in seven bits")
+        site.send(
+            "seven", "alice@postfix.example", text=text, options=("BODY=8BITMIME",)
+        )
+        (message,) = site.arrived(site.postfix.host, "in seven bits")
+        (plain,) = site.arrived(site.postfix.host, "plain in seven bits")
+    finally:
+        site.postfix.command("postconf", "smtpd_discard_ehlo_keywords=")
+        site.postfix.command("postfix", "reload")
+    assert message.isascii()
+    assert decoded(message) == [
+        ("quoted-printable", "fünf".encode()),
+        ("base64", IMAGE),
+    ]
+    assert site.is_signed(message)
+    assert plain.isascii()
+    assert "charset=unknown-8bit" in plain.decode()
+    assert site.is_signed(plain)
+
+
+@pytest.mark.rfc("3461", "5.2.1")
+@pytest.mark.rfc("3461", "5.2.3")
+def test_postfix_reports_the_delivery_that_we_were_asked_to_tell_of(
+    site: Site,
+) -> None:
+    wishes(site, "alice@postfix.example", "asked postfix")
+
+    (report,) = site.arrived(site.postfix.host, "Successful Mail Delivery Report")
+    assert b"Original-Envelope-Id: one+two" in report
+    assert b"Original-Recipient: rfc822;Alice@Postfix.example" in report
+    assert b"Action: delivered" in report
+    site.arrived(site.postfix.host, "asked postfix")
+
+
+@pytest.mark.rfc("3461", "5.2.2")
+def test_we_report_ourselves_where_exim_knows_no_wishes(site: Site) -> None:
+    wishes(site, "alice@exim.example", "asked exim")
+
+    site.arrived(site.exim.host, "asked exim")
+    (report,) = site.arrived(site.postfix.host, "Your message was relayed")
+    assert b"Original-Envelope-Id: one+two" in report
+    assert b"Original-Recipient: rfc822; Alice@Postfix.example" in report
+    assert b"Action: relayed" in report
+
+
+WISHES_SCRIPT: Final = """
+import smtplib, ssl, sys
+trust = ssl.create_default_context(cafile=sys.argv[1])
+with smtplib.SMTP("submit.example", 587, "client.example", timeout=30) as client:
+    client.starttls(context=trust)
+    client.login("satellite", "planet")
+    client.sendmail("alice@v6.example", [sys.argv[2]],
+        "From: alice@v6.example\\r\\nSubject: " + sys.argv[3] + "\\r\\n\\r\\nx\\r\\n",
+        ["RET=HDRS", "ENVID=one+2Btwo"],
+        ["NOTIFY=SUCCESS", "ORCPT=rfc822;Alice@Postfix.example"])
+"""
+
+
+def wishes(site: Site, to: str, subject: str) -> None:
+    """One message, from somebody whose mail Postfix takes."""
+    ca = site.submit.folder / "cert.pem"
+    site.client.run(sys.executable, "-c", WISHES_SCRIPT, ca, to, subject)

@@ -398,6 +398,20 @@ def test_a_reload_begins_a_new_log_where_the_old_one_was_moved(
 
 
 @served
+def test_workers_follow_a_log_that_was_moved_though_the_reload_is_refused(
+    server: Server,
+) -> None:
+    server.start()
+    log = server.folder / "log"
+    log.rename(server.folder / "log.1")
+    server.write(size='"nonsense"')
+    server.signal(signal.SIGHUP)
+    server.logs("reload-refused")
+    server.send()
+    server.logs("message-relayed")
+
+
+@served
 def test_a_reload_whose_worker_does_not_start_leaves_the_old_ones(
     server: Server,
 ) -> None:

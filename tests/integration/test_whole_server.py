@@ -333,6 +333,7 @@ async def test_status_metrics_and_health_tell_of_it(tmp_path: Path) -> None:
 
         metrics = await in_thread(lambda: get("/metrics"))
         assert 'submitd_messages_total{result="accepted"} 1.0' in metrics
+        assert '\nsubmitd_logins_braked{kind="account"} 0.0\n' in metrics
         for name in ("queue_messages", "queue_oldest_seconds", "worker_deaths_total"):
             assert f"\nsubmitd_{name} " in metrics, name
         assert await in_thread(lambda: get("/healthz")) == "ok\n"

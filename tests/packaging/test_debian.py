@@ -1,4 +1,4 @@
-"""The Debian package, built and looked at; `scripts/trial.py` installs and boots it."""
+"""The Debian package, built and looked at; `scripts/trial/` installs and boots it."""
 
 import os
 import re

@@ -32,6 +32,7 @@ COMMANDS: Final = (
     b"BDAT 3",
     b"BDAT 5 LAST",
     b"BDAT 0 LAST",
+    b"MAIL FROM:<alice@example.org> BODY=BINARYMIME",
     b"BDAT x",
     b"RSET",
     b"NOOP",

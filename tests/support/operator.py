@@ -1,8 +1,13 @@
 """A configuration whose files are all there, and submitctl to look at it."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -97,3 +102,27 @@ class Operator:
             check=False,
         )
         return done.returncode, done.stdout, done.stderr
+
+
+@contextmanager
+def answering(operator: Operator, answer: object) -> Iterator[list[object]]:
+    """A running server that gives this answer to one request."""
+    heard: list[object] = []
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(operator.folder / "control.sock"))
+        server.listen()
+        server.settimeout(10)
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                heard.append(json.loads(connection.recv(65536)))
+                connection.sendall(json.dumps(answer).encode() + b"\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield heard
+        finally:
+            thread.join(10)
+            (operator.folder / "control.sock").unlink()

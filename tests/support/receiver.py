@@ -22,6 +22,12 @@ class Received:
     at: float = 0.0
     """When it was taken, by the clock of `time.monotonic`."""
 
+    wishes: str = ""
+    """The parameters of MAIL."""
+
+    rcpt_wishes: list[str] = field(factory=list)
+    """Those of RCPT, for each of the forward-paths."""
+
 
 class Receiver(ServerFactory):
     """Takes mail on a free loopback port.
@@ -29,7 +35,9 @@ class Receiver(ServerFactory):
     What ``refusals`` holds for a local part is said to RCPT instead of 250, and
     what ``replies`` holds for a verb to that; None: it hangs up. After
     ``most_lines`` of content it says ``too_much``. ``keywords`` are those that
-    EHLO offers. The first ``unanswered`` messages it takes without a word.
+    EHLO offers; the limits of LIMITS among them are enforced (RFC 9422). The
+    first ``unanswered`` messages it takes without a word; while its ``greeting`` is
+    empty it says nothing at all.
     """
 
     noisy = False
@@ -48,6 +56,7 @@ class Receiver(ServerFactory):
         self.connections = 0
         self.open = 0
         self.most_open = 0
+        self._asleep: list[_Conversation] = []
         self._waiting: list[tuple[int, Deferred[None]]] = []
         self._port: IListeningPort | None = None
 
@@ -68,7 +77,15 @@ class Receiver(ServerFactory):
         self.connections += 1
         self.open += 1
         self.most_open = max(self.most_open, self.open)
-        return _Conversation(self)
+        conversation = _Conversation(self)
+        self._asleep.append(conversation)
+        return conversation
+
+    def greet_all(self, greeting: str) -> None:
+        """Say this to those who heard nothing so far, and to all that come."""
+        self.greeting = greeting
+        for one in tuple(self._asleep):
+            one.greet()
 
     async def has(self, count: int) -> None:
         """Wait until so many messages have come."""
@@ -94,6 +111,11 @@ class _Conversation(LineReceiver):
         self._to = factory
         self._message = Received("")
         self._lines: list[bytes] | None = None
+        self._chunk_left = 0
+        self._is_last_chunk = False
+        self._mails = 0
+        self._rcpts = 0
+        self._domains: set[str] = set()
         self._verbs: dict[str, Callable[[str], None]] = {
             "EHLO": self._ehlo,
             "MAIL": self._mail,
@@ -103,7 +125,13 @@ class _Conversation(LineReceiver):
         }
 
     def connectionMade(self) -> None:
-        self._say(self._to.greeting)
+        self.greet()
+
+    def greet(self) -> None:
+        """Say what there is to say, once."""
+        if self._to.greeting and self in self._to._asleep:
+            self._to._asleep.remove(self)
+            self._say(self._to.greeting)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
         self._to.open -= 1
@@ -115,6 +143,9 @@ class _Conversation(LineReceiver):
         text = line.decode()
         self._to.commands.append(text)
         verb = text[:4].upper()
+        if verb == "BDAT":
+            self._bdat(text)
+            return
         if verb in self._to.replies:
             said = self._to.replies[verb]
             if said is None:
@@ -133,17 +164,40 @@ class _Conversation(LineReceiver):
     def _ehlo(self, _: str) -> None:
         self._say("250 receiver.example", *(f"250 {one}" for one in self._to.keywords))
 
+    def _exceeds(self, limit: str, count: int) -> bool:
+        """True where EHLO named the limit, and this is more."""
+        words = " ".join(self._to.keywords).split()
+        return any(
+            count > int(word.partition("=")[2])
+            for word in words
+            if word.startswith(f"{limit}=")
+        )
+
     def _mail(self, text: str) -> None:
-        self._message = Received(text.partition("<")[2].partition(">")[0])
+        self._mails += 1
+        self._rcpts = 0
+        if self._exceeds("MAILMAX", self._mails):
+            self._say("503 5.5.1 No more transactions")
+            return
+        path, _, wishes = text.partition("<")[2].partition(">")
+        self._message = Received(path, wishes=wishes.strip())
         self._say("250 2.1.0 Ok")
 
     def _rcpt(self, text: str) -> None:
-        path = text.partition("<")[2].partition(">")[0]
+        path, _, wishes = text.partition("<")[2].partition(">")
+        self._rcpts += 1
+        self._domains.add(path.rpartition("@")[2])
+        if self._exceeds("RCPTMAX", self._rcpts) or self._exceeds(
+            "RCPTDOMAINMAX", len(self._domains)
+        ):
+            self._say("550 5.5.3 Beyond the limits")
+            return
         refusal = self._to.refusals.get(path.partition("@")[0])
         if refusal is not None:
             self._say(refusal)
             return
         self._message.forward_paths.append(path)
+        self._message.rcpt_wishes.append(wishes.strip())
         self._say("250 2.1.5 Ok")
 
     def _data(self, _: str) -> None:
@@ -152,6 +206,33 @@ class _Conversation(LineReceiver):
             return
         self._lines = []
         self._say("354 Go on")
+
+    def _bdat(self, text: str) -> None:
+        _, size, *last = text.split()
+        self._chunk_left = int(size)
+        self._is_last_chunk = bool(last)
+        if self._chunk_left:
+            self.setRawMode()
+        else:
+            self._answer_chunk()
+
+    def rawDataReceived(self, data: bytes) -> None:  # noqa: N802
+        chunk, rest = data[: self._chunk_left], data[self._chunk_left :]
+        self._chunk_left -= len(chunk)
+        self._message.content += chunk
+        if not self._chunk_left:
+            self._answer_chunk()
+            self.setLineMode(rest)
+
+    def _answer_chunk(self) -> None:
+        """What RFC 3030 section 2 has a server say."""
+        refusal = self._to.replies.get("BDAT")
+        if refusal is not None:
+            self._say(refusal)
+        elif self._is_last_chunk:
+            self._take()
+        else:
+            self._say("250 2.0.0 Chunk")
 
     def _content(self, line: bytes) -> None:
         assert self._lines is not None
@@ -162,6 +243,9 @@ class _Conversation(LineReceiver):
             return
         self._message.content = b"".join(one + b"\r\n" for one in self._lines)
         self._lines = None
+        self._take()
+
+    def _take(self) -> None:
         if self._to.after_dot.startswith("2"):
             self._to.take(self._message)
             if len(self._to.received) <= self._to.unanswered:

@@ -2,7 +2,8 @@
 
 import hmac
 from collections.abc import Mapping
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from submitd.mail.status import EnhancedCode
 from submitd.sasl.mechanism import Certificate, Digest, KeysProof, Token
@@ -23,6 +24,7 @@ from submitd.smtp.event import (
     TlsWanted,
     TransactionAborted,
 )
+from submitd.smtp.extension import Extension
 from submitd.smtp.framing import LineEnds
 from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession, SessionLimits, TlsManner
@@ -38,6 +40,13 @@ def reply(code: int, subject: int, detail: int, text: str) -> Reply:
 LOGGED_IN: Final = reply(235, 7, 0, "Logged in")
 LOG_IN_REFUSED: Final = reply(535, 7, 8, "User name or password not accepted")
 CANNOT_TELL: Final = reply(454, 7, 0, "Cannot check passwords now")
+BRAKED: Final = reply(454, 7, 0, "Too many failed log-ins, try again later")
+OVER_LIMIT: Final = reply(
+    451,
+    7,
+    1,
+    "The limit is 2 messages an hour (2 used); possible again in 12 min",
+)
 SENDER_OK: Final = reply(250, 1, 0, "Sender accepted")
 RECIPIENT_OK: Final = reply(250, 1, 5, "Recipient accepted")
 SEND_IT: Final = Reply(354, None, "Send it")
@@ -49,9 +58,11 @@ class StandInDesk:
 
     alice's password is ``secret``; what is named ``…@refused.example`` is
     refused, ``…@full.example`` not now, ``…@closing.example`` with 421. A
-    recipient at ``nodata.example`` makes the content unwelcome, and content
-    that holds the word ``refuseme`` is refused in the end. ``user`` and ``locked``
-    have the password ``pencil``, for SCRAM; the account of the latter is locked.
+    recipient at ``nodata.example`` makes the content unwelcome, one at
+    ``overlimit.example`` passes a limit, and content that holds the words
+    ``refuseme`` or ``overlimit`` is refused in the end. ``user`` and
+    ``locked`` have the password ``pencil``, for SCRAM; the account of the latter
+    is locked.
     """
 
     def __init__(self) -> None:
@@ -72,8 +83,11 @@ class StandInDesk:
                 return _by_domain(forward_path.mailbox.domain, RECIPIENT_OK)
             case ContentOffered(forward_paths=forward_paths):
                 assert self.is_open
-                if any(one.mailbox.domain == "nodata.example" for one in forward_paths):
+                domains = {one.mailbox.domain for one in forward_paths}
+                if "nodata.example" in domains:
                     return reply(451, 3, 0, "No content now")
+                if "overlimit.example" in domains:
+                    return OVER_LIMIT
                 return SEND_IT
             case ContentArrived(octets):
                 assert self.is_open
@@ -98,6 +112,8 @@ class StandInDesk:
         assert self.is_open
         if b"refuseme" in self._content:
             return reply(550, 7, 1, "Not this content")
+        if b"overlimit" in self._content:
+            return OVER_LIMIT
         self.is_open = False
         self.accepted.append(self._content)
         return QUEUED
@@ -107,6 +123,8 @@ class StandInDesk:
             return _judge(offered.proof)
         if offered.authcid == "nobody-knows":
             return CANNOT_TELL
+        if offered.authcid == "guessed-at":
+            return BRAKED
         if isinstance(offered, KeysWanted):
             is_known = offered.authcid in ("user", "locked")
             return KeysFound(PENCIL if is_known else make_keys("?", SALT, 4096))
@@ -139,22 +157,41 @@ def _by_domain(domain: str, verdict: Reply) -> Reply:
     }.get(domain, verdict)
 
 
+NOW: Final = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+"""What the extensions take for the moment."""
+
+
+def _extensions(settings: Mapping[str, str]) -> list[Extension]:
+    """Those that are always tried, and what ``offers`` names, behind commas."""
+    if settings.get("extensions") == "none":
+        return []
+    made = {
+        "LIMITS": extension.LIMITS,
+        "REQUIRETLS": extension.REQUIRETLS,
+        "FUTURERELEASE": extension.future_release(timedelta(days=1), lambda: NOW),
+        "DELIVERBY": extension.deliver_by(timedelta(seconds=30), lambda: NOW),
+        "MT-PRIORITY": extension.mt_priority(int(settings.get("highest", "0"))),
+    }
+    named = settings.get("offers", "").split(", ")
+    return [*extension.OPTIONAL, *(made[one] for one in named if one)]
+
+
 def make_session(settings: Mapping[str, str]) -> ServerSession:
     """A session as a dialogue's settings want it."""
     manner = TlsManner[settings.get("listener", "implicit").upper()]
-    numbers = {
-        name: int(settings[name])
-        for name in ("recipients", "line", "bad_commands", "failed_log_ins")
+    numbers: dict[str, Any] = {
+        name: None if settings[name] == "off" else int(settings[name])
+        for name in (
+            *("message_size", "recipients", "line"),
+            *("bad_commands", "failed_log_ins"),
+        )
         if name in settings
     }
-    if "message_size" in settings:
-        size = settings["message_size"]
-        numbers |= {"message_size": None if size == "off" else int(size)}  # type: ignore[dict-item]
     return ServerSession(
         HOSTNAME,
         manner,
         SessionLimits(**numbers),
-        () if settings.get("extensions") == "none" else extension.OPTIONAL,
+        _extensions(settings),
         named_all(settings.get("mechanisms", "PLAIN, LOGIN")),
         LineEnds[settings.get("line_ends", "strict").upper()],
     )

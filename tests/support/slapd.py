@@ -4,6 +4,7 @@ A person has a password for mail of its own beside that of the account, and is
 locked by any of several attributes; a role address belongs to a group.
 """
 
+import re
 import socket
 import subprocess
 import time
@@ -147,12 +148,15 @@ class Slapd:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        self._process = subprocess.Popen(
-            [
-                *(self.program, "-d", "0", *self._configured),
-                *("-h", f"{self.scheme}://127.0.0.1:{self.port}"),
-            ]
-        )
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    # 256: a line for each operation.
+                    *(self.program, "-d", "256", *self._configured),
+                    *("-h", f"{self.scheme}://127.0.0.1:{self.port}"),
+                ],
+                stderr=log,
+            )
         deadline = time.monotonic() + 30
         while True:
             try:
@@ -170,6 +174,18 @@ class Slapd:
             self._process.terminate()
             self._process.wait(30)
             self._process = None
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "slapd.log"
+
+    def binds(self) -> int:
+        """How often somebody has tried to bind as a person."""
+        return len(re.findall(r'BIND dn="uid=[^"]*" method', self._log.read_text()))
+
+    def operations(self) -> int:
+        """How many binds and searches there were."""
+        return len(re.findall(" BIND dn=| SRCH base=", self._log.read_text()))
 
     def change(self, ldif: str) -> None:
         """Change entries as their administrator."""

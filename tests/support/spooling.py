@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from attrs import fields_dict
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -37,9 +38,8 @@ def message(intake: SqliteIntake, *to: ForwardPath | str, **changes: Any) -> New
         "forward_paths": paths,
         "accepted_at": NOW,
     }
-    for name in ("reverse_path", "accepted_at", "body", "smtputf8", "ret", "envid"):
-        if name in changes:
-            envelope[name] = changes.pop(name)
+    for name in fields_dict(Envelope).keys() & changes.keys():
+        envelope[name] = changes.pop(name)
     facts: dict[str, Any] = {
         "queue_id": intake.queue_id,
         "envelope": Envelope(**envelope),

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from submitd.auth.addresses import AddressRules, Attributes, Rule, Template
 from submitd.auth.checkers import Proves, StackedChecker
 from submitd.auth.errors import AccountLocked, DirectoryUnavailable, TooManyFailures
+from submitd.auth.known import KnownNetworks
 from submitd.auth.portal import LoginPortal, SubmitterRealm
 from submitd.auth.submitter import Submitter
 from submitd.auth.throttle import LocalLoginCounts, LoginLimits
@@ -73,12 +74,16 @@ class Site:
             LocalLoginCounts(
                 self.clock,
                 LoginLimits(
-                    per_address=100,
                     per_account=4,
+                    per_address=100,
+                    per_network=None,
                     window=timedelta(minutes=10),
                     delay=timedelta(seconds=1),
                     longest_delay=timedelta(seconds=10),
+                    refusal=timedelta(minutes=5),
+                    longest_refusal=timedelta(hours=1),
                 ),
+                KnownNetworks(timedelta(days=1), self.clock.seconds),
             ),
             people=folk,
             rules=rules,
@@ -229,6 +234,41 @@ def test_who_guessed_too_often_is_put_off_before_anybody_is_asked() -> None:
     with pytest.raises(TooManyFailures):
         site.log_in("wonderland", "ALICE@Example.org")
     assert site.source.times == 4
+
+
+def test_guesses_made_at_the_same_time_are_asked_about_no_more_often() -> None:
+    """A place is taken before anybody is asked; who finds none is put off."""
+    site = Site()
+    site.source.waits = Deferred()
+    failures: list[object] = []
+    for number in range(60):
+        site.begin(f"wrong {number}").addErrback(
+            lambda reason: failures.append(reason.type)
+        )
+    assert site.source.times == 4
+    site.clock.pump([0.5] * 7)
+    assert failures == [TooManyFailures] * 56
+    site.source.waits.callback(None)
+    site.clock.pump([0.5] * 30)
+    assert failures[56:] == [UnauthorizedLogin] * 4
+    assert site.source.times == 4
+
+
+def test_many_who_come_at_once_with_the_right_password_only_wait() -> None:
+    """An office in the morning, behind one address: nobody is turned away."""
+    site = Site(cache=None)
+    site.source.waits = Deferred()
+    logged_in: list[object] = []
+    for number in range(6):
+        site.source.password = "wonderland"
+        site.begin("wonderland" if number < 3 else f"wrong {number}").addBoth(
+            logged_in.append
+        )
+    site.source.waits.callback(None)
+    site.source.waits = None
+    site.clock.pump([0.5] * 20)
+    assert sum(isinstance(one, Submitter) for one in logged_in) == 3
+    assert site.log_in("wonderland").login == "Alice"
 
 
 @pytest.mark.rfc("4616", "2")

@@ -21,6 +21,7 @@ from submitd.auth.checkers import (
     StackedChecker,
 )
 from submitd.auth.errors import AccountLocked, DirectoryUnavailable, TooManyFailures
+from submitd.auth.known import KnownNetworks
 from submitd.auth.portal import LoginPortal, SubmitterRealm
 from submitd.auth.proofs import KnownKeys, Proofs, ScramLooks
 from submitd.auth.submitter import Submitter
@@ -127,17 +128,21 @@ class Site:
             events=self.events,
         )
         limits = LoginLimits(
-            per_address=100,
             per_account=4,
+            per_address=100,
+            per_network=None,
             window=timedelta(minutes=10),
             delay=timedelta(0),
             longest_delay=timedelta(0),
+            refusal=timedelta(minutes=5),
+            longest_refusal=timedelta(hours=1),
         )
+        networks = KnownNetworks(timedelta(days=1), self.clock.seconds)
         self.portal = LoginPortal(
             self.clock,
             StackedChecker([]),
             SubmitterRealm(None, rules),
-            LocalLoginCounts(self.clock, limits),
+            LocalLoginCounts(self.clock, limits, networks),
             people=None,
             rules=rules,
             login_domains=frozenset({"example.org"}),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import socket
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -306,3 +307,23 @@ def test_secrets_for_an_issuer_are_read(operator: Operator) -> None:
     _, _, err = operator.run("check")
     assert '[log_in.oauth] client_secret_file = "secret": the secret cannot be' in err
     assert "[log_in.oauth] ca_file = " in err
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("file", ["key.pem", "submitd.toml"])
+def test_root_is_told_what_the_services_user_cannot_read(
+    operator: Operator, tmp_path: Path, file: str
+) -> None:
+    """Or the reload that follows is the one to find out."""
+    state = tmp_path / "state"
+    state.mkdir()
+    nobody = pwd.getpwnam("nobody")
+    os.chown(state, nobody.pw_uid, nobody.pw_gid)
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    assert operator.start("check")[0] == os.EX_OK
+    (tmp_path / file).chmod(0o600)
+    status, _, said = operator.start("check")
+    assert status == os.EX_CONFIG
+    assert file in said
+    assert "Permission denied" in said or "cannot be read by nobody" in said

@@ -385,3 +385,105 @@ def test_cram_md5_needs_a_password_file(host: Host) -> None:
     config, text = host.imported()
     assert config.log_in.mechanisms == ("PLAIN",)
     assert "CRAM-MD5  (needs a password file)" in text
+
+
+def test_key_and_certificate_belong_together(host: Host) -> None:
+    submission(host)
+    host.write(
+        "etc/postfix/main.cf",
+        SUBMISSION.replace("/etc/ssl/submit.key, /etc/ssl/submit.pem", "/r.pem /e.pem"),
+    )
+    host.write("r.pem", "-----BEGIN PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----\n")
+    config, text = host.imported()
+    assert (str(config.tls.key), str(config.tls.certificate)) == ("/r.pem", "/r.pem")
+    assert "One certificate is shown here; others there: /e.pem" in text
+
+
+def test_what_a_service_or_a_source_says_beyond_is_named(host: Host) -> None:
+    submission(host)
+    host.write(
+        "etc/postfix/master.cf",
+        SUBMISSION_MASTER + "588 inet n - y - - smtpd -o smtpd_sasl_auth_enable=yes\n"
+        " -o message_size_limit=1000000 -o smtpd_milters=$x -o odd_password=s3cret\n",
+    )
+    host.write(
+        "etc/dovecot/conf.d/10-auth.conf",
+        "passdb {\n driver = passwd-file\n deny = yes\n args = /etc/denied\n}\n"
+        "passdb {\n driver = passwd-file\n args = /etc/one\n pass = yes\n}\n"
+        "passdb {\n driver = passwd-file\n args = /etc/two\n}\n",
+    )
+    host.write(
+        "etc/opendkim.conf",
+        "Domain example.org\nKeyFile /k\nSubDomains yes\nMode sv\n",
+    )
+    config, text = host.imported()
+    assert str(config.password_file.path) == "/etc/one"
+    assert config.dkim.domain["*.example.org"].signing_domain == "example.org"
+    for line in (
+        (
+            "master.cf: 588 -o message_size_limit=1000000  "
+            "(see [limits] message_size, for all listeners)"
+        ),
+        "-o smtpd_milters=$x  (submitd signs by itself, and asks no milter)",
+        "-o odd_password=…  (no counterpart)",
+        "dovecot: passdb 1, deny = yes  (no counterpart)",
+        "dovecot: passdb 2, pass  (no counterpart)",
+        "dovecot: passdb 3, /etc/two  (there is one password file)",
+        "opendkim.conf: mode sv  (no counterpart)",
+    ):
+        assert line in text, line
+
+
+def test_two_people_of_one_name_stay_two(host: Host) -> None:
+    submission(host)
+    host.write(
+        "etc/postfix/roles",
+        "a@example.org alice@example.org\nb@b.example alice@b.example",
+    )
+    config, text = host.imported()
+    assert [
+        one.logins for name, one in config.senders.rule.items() if "map" in name
+    ] == [
+        ("alice@example.org",),
+        ("alice@b.example",),
+    ]
+    assert "Logins have a domain there, and keep it here" in text
+
+
+@pytest.mark.parametrize("in_file", [True, False])
+def test_a_domain_behind_a_login_is_kept_where_passwords_have_it(
+    host: Host, in_file: bool
+) -> None:
+    submission(host)
+    host.write("etc/postfix/roles", "press@example.org alice@example.org\n")
+    if in_file:
+        host.write("var/lib/misc/mail-passwords", "alice@example.org:{PLAIN}x\n")
+    config, _ = host.imported()
+    (role,) = (one for name, one in config.senders.rule.items() if "map" in name)
+    assert role.logins == ("alice@example.org" if in_file else "alice",)
+    assert config.ldap.login_domains == (() if in_file else ("example.org",))
+
+
+def test_no_password_is_printed(host: Host) -> None:
+    for relay in ("", "relayhost = [smart.example]\n"):
+        host.write(
+            "etc/postfix/main.cf",
+            "myhostname = mail.example.co.uk\nsmtp_sasl_auth_enable = yes\n"
+            "smtp_sasl_password_maps = static:me:s3cret, inline:{x=me:s3cret}\n"
+            f"{relay}",
+        )
+        text = host.run()[1]
+        assert "static:…" in text
+        assert "s3cret" not in text
+
+
+def test_references_to_what_nobody_has_set_are_followed(host: Host) -> None:
+    submission(host)
+    host.write(
+        "etc/postfix/main.cf",
+        "myhostname = mail.example.co.uk\nsmtpd_sasl_type = dovecot\n"
+        "transport_maps = proxy:hash:${config_directory}/transport\n",
+    )
+    config, _ = host.imported()
+    assert "partner.example" in config.route
+    assert config.senders.rule["own"].template == "{login}@example.co.uk"

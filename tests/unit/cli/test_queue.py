@@ -44,6 +44,7 @@ class Queue:
         *recipients: str,
         age: timedelta = timedelta(0),
         leased: bool = False,
+        release_at: datetime | None = None,
     ) -> str:
         accepted_at = datetime.now(UTC) - age
         message = NewMessage(
@@ -54,6 +55,7 @@ class Queue:
                     ForwardPath(parse_mailbox(one)) for one in recipients
                 ),
                 accepted_at=accepted_at,
+                release_at=release_at,
             ),
             header=b"Subject: s\r\n\r\n",
             needs=Needs(),
@@ -323,3 +325,31 @@ def test_without_a_spool_it_says_so(
 
     assert main(["--config", str(config), "queue", "count"]) == 69
     assert "there is no spool here" in capsys.readouterr().err
+
+
+def test_a_message_for_later_says_so_and_is_sent_early_by_its_id_alone(
+    queue: Queue,
+) -> None:
+    later = datetime.now(UTC) + timedelta(hours=2, seconds=30)
+    stamp = f"{later:%Y-%m-%dT%H:%M:%SZ}"
+    one = queue.put("alice@example.org", "bob@example.net", release_at=later)
+
+    assert queue.run("list")[1].endswith(f"1 rcpt  until {stamp}\n")
+    (entry,) = queue.objects("list")
+    assert entry["release_at"] == stamp
+    shown = queue.run("show", one)[1]
+    assert f"waits        until {stamp}, or `submitctl queue release {one}`" in shown
+
+    for words in (["retry", one], ["release", "--all"], ["retry", "--all"]):
+        assert queue.run(*words)[0] == 0
+        assert "bob@example.net: next attempt in 2h00m" in queue.run("show", one)[1]
+
+    assert queue.run("hold", one)[0] == 0
+    assert f"waits        until {stamp}\n" in queue.run("show", one)[1]
+    assert queue.run("release", one)[0] == 0
+    assert "next attempt in 2h00m" in queue.run("show", one)[1]
+
+    assert queue.run("release", one) == (0, "release: 1 of 1 messages\n", "")
+    shown = queue.run("show", one)[1]
+    assert "bob@example.net: due now, after 0 attempts" in shown
+    assert "waits" not in shown

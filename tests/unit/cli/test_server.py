@@ -2,17 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from submitd.cli.main import main
-from tests.support.operator import Operator
+from tests.support.operator import Operator, answering
 
 STATUS = {
     "ok": True,
@@ -29,29 +25,6 @@ STATUS = {
         {"name": "submission", "address": "::", "port": 587, "tls": "starttls"}
     ],
 }
-
-
-@contextmanager
-def answering(operator: Operator, answer: object) -> Iterator[list[object]]:
-    """A running server that gives this answer to one request."""
-    heard: list[object] = []
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(operator.folder / "control.sock"))
-        server.listen()
-        server.settimeout(10)
-
-        def serve() -> None:
-            connection, _ = server.accept()
-            with connection:
-                heard.append(json.loads(connection.recv(65536)))
-                connection.sendall(json.dumps(answer).encode() + b"\n")
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield heard
-        finally:
-            thread.join(10)
 
 
 def test_the_status_is_shown_for_people(operator: Operator) -> None:

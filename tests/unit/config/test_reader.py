@@ -173,9 +173,9 @@ domain = []
 """,
     ) == [
         (
-            "unknown: no such setting; there are: acme, delivery, dkim, dns, ldap, "
-            "limits, listener, log, log_in, message, metrics, password_file, retry, "
-            "route, senders, server, spool, tls"
+            "unknown: no such setting; there are: acme, delivery, dkim, dns, "
+            "extensions, ldap, limits, listener, log, log_in, message, metrics, "
+            "password_file, quota, retry, route, senders, server, spool, tls"
         ),
         "retry = 5: must be a table",
         '[server] hostnam: no such setting; did you mean "hostname"?',
@@ -345,6 +345,31 @@ domain = []
             ['[retry] longest = "3600s": must not be shorter than `first`'],
         ),
         (
+            (
+                '[quota.rule.a]\nburst = 1\n[quota.rule.b]\nlogins = ["Robot"]\n'
+                '[quota.rule.c]\nlogins = ["x", "robot"]\n'
+            ),
+            [
+                "[quota.rule.a] logins: must name at least one login",
+                (
+                    '[quota.rule.c] logins = ["x", "robot"]: robot has limits by '
+                    "[quota.rule.b]"
+                ),
+            ],
+        ),
+        (
+            (
+                '[server]\npostmaster = "postmaster"\n'
+                '[quota.rule.a]\nlogins = ["x"]\non_excess = "hold"\n'
+            ),
+            [
+                (
+                    '[server] postmaster = "postmaster": must be a mail address: '
+                    'on_excess = "hold" writes to it'
+                )
+            ],
+        ),
+        (
             '[route."*"]\nuser = "x"\n[route.b]\npassword_file = "p"\n',
             [
                 '[route."*"] password_file: `user` and `password_file` go together',
@@ -451,6 +476,11 @@ def test_settings_that_contradict_each_other_are_refused(
             'client_id = "x"\nclient_secret_file = "credential:id"\n'
         ),
         '[log_in.external]\nuser = "subject"\nsubject = "UID={login},O=Example"\n',
+        (
+            '[server]\npostmaster = "postmaster@example.org"\n'
+            '[quota]\nburst = 9\non_excess = "hold"\n'
+            '[quota.rule.a]\nlogins = ["x", "y"]\n'
+        ),
     ],
 )
 def test_what_fits_together_is_taken(file: Path, text: str) -> None:

@@ -97,13 +97,14 @@ class Hop:
         chunks: list[Any] | None = None,
         small: bytes | None = b"text\r\n",
         to: Sequence[str] = ("b@example.net",),
+        body: Body = Body.SEVEN_BIT,
     ) -> list[Any]:
         """Begin a transaction; what it comes to is put into the list."""
         outgoing = Outgoing(
             reverse_path=parse_mailbox("a@example.org"),
             forward_paths=tuple(ForwardPath(parse_mailbox(one)) for one in to),
             size=6,
-            body=Body.SEVEN_BIT,
+            body=body,
             smtputf8=False,
             ret=None,
             envid=None,
@@ -293,3 +294,49 @@ def test_a_connection_that_is_gone_takes_no_transaction() -> None:
     over: list[object] = []
     Deferred.fromCoroutine(hop.connection.quit()).addBoth(over.append)
     assert over == [None]
+
+
+CHUNKS: Final = b"220 hi\r\n250-mx\r\n250-CHUNKING\r\n250 BINARYMIME\r\n"
+
+
+@pytest.mark.rfc("3030", "2")
+def test_chunks_are_fetched_as_they_are_answered() -> None:
+    """The host does not pipeline; its last answer is what counts."""
+    hop = Hop(CHUNKS)
+    result = hop.deliver(
+        [b"one", b"two", b"three", None], small=None, body=Body.BINARY_MIME
+    )
+    hop.connection.dataReceived(b"250 ok\r\n")
+    hop.connection.dataReceived(b"250 ok\r\n")
+    hop.wire.said()
+    assert hop.content.endings == []
+    hop.connection.dataReceived(b"250 ok\r\n")
+    assert hop.wire.said() == b"BDAT 3\r\ntwo"
+    hop.connection.dataReceived(b"250 ok\r\n")
+    assert hop.content.endings == [((0,), b"")]
+    assert hop.wire.said() == b"BDAT 5 LAST\r\nthree"
+    hop.connection.dataReceived(b"250 done\r\n")
+    assert codes(result) == [250]
+    assert hop.connection.is_usable
+
+
+def test_a_chunk_that_is_refused_stops_the_rest() -> None:
+    hop = Hop(CHUNKS)
+    fetched: Deferred[bytes | None] = Deferred()
+    result = hop.deliver([b"one", b"two", fetched], small=None, body=Body.BINARY_MIME)
+    hop.connection.dataReceived(b"250 ok\r\n")
+    hop.connection.dataReceived(b"250 ok\r\n")
+    hop.connection.dataReceived(b"552 too much\r\n")
+    assert codes(result) == [552]
+    assert hop.wire.disconnected
+    assert hop.content.endings == []
+
+
+def test_a_loss_behind_the_last_chunk_says_that_it_may_have_arrived() -> None:
+    hop = Hop(CHUNKS)
+    result = hop.deliver(body=Body.BINARY_MIME)
+    hop.connection.dataReceived(b"250 ok\r\n")
+    hop.connection.dataReceived(b"250 ok\r\n")
+    assert hop.wire.said().endswith(b"BDAT 6 LAST\r\ntext\r\n")
+    hop.wire.abortConnection()
+    assert broke(result).after_dot

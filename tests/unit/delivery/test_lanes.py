@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from submitd.delivery.connection import ConnectionBroke
 from submitd.delivery.courier import CannotReach, Hop
-from submitd.delivery.lanes import DeliveryLimits, Job, Lanes
+from submitd.delivery.lanes import DeliveryLimits, Job, Lanes, WaitingJobs
 from submitd.delivery.outcome import Delayed, Failed, Outcome, Relayed
 from submitd.delivery.route import Route
 from submitd.mail.address import parse_mailbox
@@ -26,7 +26,7 @@ DOWN: Final = Delayed(EnhancedCode(4, 4, 1), "cannot connect")
 TOO_MANY: Final = Failed(EnhancedCode(5, 7, 0), "554 too many connections")
 
 
-def job(name: str, recipients: int = 1) -> Job:
+def job(name: str, recipients: int = 1, priority: int = 0) -> Job:
     paths = tuple(
         ForwardPath(parse_mailbox(f"u{number}@example.net"))
         for number in range(recipients)
@@ -38,7 +38,12 @@ def job(name: str, recipients: int = 1) -> Job:
     return Job(
         Spooled(
             queue_id=name,
-            envelope=Envelope(reverse_path=None, forward_paths=paths, accepted_at=NOW),
+            envelope=Envelope(
+                reverse_path=None,
+                forward_paths=paths,
+                accepted_at=NOW,
+                priority=priority,
+            ),
             needs=Needs(),
             submitter=None,
             session="s",
@@ -57,6 +62,10 @@ class Connection:
         self.is_usable = True
         self.goodbye: Deferred[None] | None = None
         self.ended = 0
+        self.has_room = True
+
+    def takes(self, domain: str) -> bool:  # noqa: ARG002
+        return self.has_room
 
     async def quit(self) -> None:
         if self.goodbye is not None:
@@ -102,8 +111,14 @@ class Site:
             Metrics(),
         )
 
-    def put(self, name: str, to: str = "a.example", recipients: int = 1) -> bool:
-        return self.lanes.put(Route(key=to, mx_of=to), job(name, recipients))
+    def put(
+        self,
+        name: str,
+        to: str = "a.example",
+        recipients: int = 1,
+        priority: int = 0,
+    ) -> bool:
+        return self.lanes.put(Route(key=to, mx_of=to), job(name, recipients, priority))
 
     # As a courier
 
@@ -398,3 +413,48 @@ def test_what_comes_back_during_a_stop_is_not_tried_again(stopping: bool) -> Non
     working.callback(ConnectionBroke("gone", unused=True))
     assert site.given_back == (["two"] if stopping else [])
     assert ("two" in site.settled) is not stopping
+
+
+# Priorities and limits
+
+
+@pytest.mark.rfc("6710", "5.1")
+def test_urgent_jobs_are_served_first_but_not_for_ever() -> None:
+    waiting = WaitingJobs()
+    names = {"plain": 0, "later": 0, "urgent": 3, "unhurried": -1}
+    for name, priority in names.items():
+        waiting.put(job(name, priority=priority), 100.0)
+    waiting.put(job("aged", priority=0), 100.0 - 4 * 3600)
+    waiting.put_back(job("again", priority=-9))
+    assert len(waiting) == 6
+    assert waiting.first.spooled.queue_id == "again"
+    served = [waiting.take().spooled.queue_id for _ in range(6)]
+    assert served == ["again", "aged", "urgent", "plain", "later", "unhurried"]
+
+
+@pytest.mark.rfc("9422", "4.1")
+def test_a_connection_that_may_carry_no_more_is_replaced() -> None:
+    site = Site(connections_per_destination=1)
+    site.put("m1")
+    site.connections[0].has_room = False
+    site.put("m2")
+    site.clock.advance(0)
+    assert [name for name, _, _ in site.carried] == ["m1", "m2"]
+    assert [one.ended for one in site.connections] == [1, 0]
+    # On a new connection nothing is reused.
+    assert [reused for _, _, reused in site.carried] == [False, False]
+
+
+@pytest.mark.rfc("6710", "5.1")
+def test_what_is_urgent_finds_a_place_where_others_have_them_all() -> None:
+    site = Site(messages_per_destination=2, connections_per_destination=1)
+    forever: Deferred[Any] = Deferred()
+    site.reach_with = lambda _: forever
+    assert site.put("m1")
+    assert site.put("m2", priority=2)
+    assert not site.put("m3")
+    assert site.put("m4", priority=1)
+    assert site.given_back == ["m1"]
+    assert not site.put("m5", priority=1)
+    forever.callback(None)
+    assert [name for name, _, _ in site.carried] == ["m2", "m4"]

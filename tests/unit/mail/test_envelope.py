@@ -1,10 +1,10 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from submitd.mail.address import parse_mailbox
-from submitd.mail.envelope import Envelope, ForwardPath, Notify
+from submitd.mail.envelope import Envelope, ForwardPath, Notify, OriginalRecipient
 
 BOB = parse_mailbox("bob@example.net")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -56,3 +56,32 @@ def test_a_message_from_nobody_is_a_report() -> None:
 def test_an_envelope_that_exists_is_valid(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         _envelope(**changes)
+
+
+@pytest.mark.rfc("4865", "4.2")
+def test_what_is_to_be_sent_later_is_no_older_than_that() -> None:
+    later = NOW + timedelta(hours=1)
+    assert _envelope().sent_from == NOW
+    assert _envelope(release_at=later).sent_from == later
+    # The content took longer to come than the message was to be held.
+    assert _envelope(release_at=NOW - timedelta(seconds=1)).sent_from == NOW
+
+
+@pytest.mark.parametrize("priority", [-10, 10])
+def test_a_priority_has_one_digit(priority: int) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        _envelope(priority=priority)
+
+
+@pytest.mark.rfc("6533", "3")
+@pytest.mark.parametrize(
+    ("kind", "address", "written"),
+    [
+        ("utf-8", "jürgen+a=b\\@x.org", r"j\x{FC}rgen\x{2B}a\x{3D}b\x{5C}@x.org"),
+        ("rfc822", "a+b@x.org", "a+b@x.org"),
+    ],
+)
+def test_an_original_recipient_has_a_form_in_ascii(
+    kind: str, address: str, written: str
+) -> None:
+    assert OriginalRecipient(kind, address).in_ascii == written

@@ -42,6 +42,8 @@ def report(
     header: bytes = HEADER,
     body: bytes | None = b"text\r\n",
     envid: str | None = None,
+    smtputf8: bool = False,
+    **wishes: Any,  # noqa: ANN401
 ) -> bytes:
     return b"".join(
         delivery_report(
@@ -50,7 +52,8 @@ def report(
                 envid=envid,
                 arrived_at=NOW - timedelta(hours=1),
                 returned=Returned(header=header, body=body),
-                smtputf8=False,
+                smtputf8=smtputf8,
+                **wishes,
             ),
             recipients or (recipient(),),
             to=parse_mailbox("alice@example.org"),
@@ -211,3 +214,37 @@ def test_words_of_a_host_in_utf8_make_no_report_for_readers_who_know_it() -> Non
 def test_a_report_that_returns_8_bit_content_says_so() -> None:
     assert b"\r\nContent-Transfer-Encoding: 8bit\r\n" in report(body="ä\r\n".encode())
     assert b"Content-Transfer-Encoding: 8bit" not in report()
+
+
+@pytest.mark.rfc("4865", "5.1.2")
+@pytest.mark.rfc("2852", "5")
+def test_a_report_tells_when_the_message_was_to_go_and_to_arrive() -> None:
+    message, _ = parts_of(
+        report(release_request="for;3600", deliver_by=NOW + timedelta(hours=1))
+    )[1].get_payload()
+    assert message["Future-Release-Request"] == "for;3600"
+    assert message["Deliver-By-Date"] == "Sat, 31 Jan 2026 13:00:00 +0000"
+    assert message["Arrival-Date"] == "Sat, 31 Jan 2026 11:00:00 +0000"
+
+
+@pytest.mark.rfc("6533", "3")
+def test_an_original_recipient_in_utf8_is_escaped_for_who_knows_none() -> None:
+    path = ForwardPath(
+        parse_mailbox("bob@example.net"), None, OriginalRecipient("UTF-8", "bøb@x.org")
+    )
+    (status,) = [
+        part
+        for part in parts_of(report(recipient(forward_path=path)))
+        if part.get_content_type() == "message/delivery-status"
+    ]
+    assert status.get_payload()[1]["Original-Recipient"] == r"UTF-8; b\x{F8}b@x.org"
+
+
+@pytest.mark.rfc("6533", "3")
+def test_an_original_recipient_in_utf8_stands_as_it_is_for_who_asked_so() -> None:
+    path = ForwardPath(
+        parse_mailbox("bob@example.net"), None, OriginalRecipient("utf-8", "bøb@x.org")
+    )
+    octets = report(recipient(forward_path=path), smtputf8=True)
+    assert parts_of(octets)[1].get_content_type() == "message/global-delivery-status"
+    assert "Original-Recipient: utf-8; bøb@x.org\r\n".encode() in octets

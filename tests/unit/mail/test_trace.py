@@ -95,3 +95,8 @@ def test_each_received_field_counts_as_a_host_passed() -> None:
     )
 
     assert count_received(section) == 2
+
+
+@pytest.mark.rfc("6710", "4.1")
+def test_a_priority_is_a_clause_of_its_own() -> None:
+    assert b"\tid 4F0C1B PRIORITY -3; Sat" in made(evolve(HIDDEN, priority=-3))

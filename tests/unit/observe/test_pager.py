@@ -26,6 +26,7 @@ ALARMING: Final = sorted(
 OF_THE_SUPERVISOR: Final = {
     "up",
     "submitd_certificate_ends_timestamp_seconds",
+    "submitd_logins_braked",
     "submitd_worker_deaths_total",
     "submitd_queue_messages",
     "submitd_queue_oldest_seconds",
@@ -50,6 +51,18 @@ def test_each_page_tells_what_helps_and_when_it_is_over(page: str) -> None:
     for part in ("**Symptom.**", "**Over when**"):
         assert part in text, part
     assert re.search(r"\*\*(Cause and mend\.|Mend, in this order\.)\*\*", text)
+
+
+def test_each_event_that_a_page_has_looked_for_is_one() -> None:
+    """By its field: the text of an entry does not have its name."""
+    known = {
+        event.name for event in vars(events).values() if isinstance(event, LogEvent)
+    }
+    pages = "".join(PAGES.values())
+    named = set(re.findall(r"SUBMITD_EVENT=([\w-]+)", pages))
+    assert named <= known
+    assert len(named) > 3
+    assert not re.search(r"journalctl[^`\n]* -g ?'?[a-z]+-[a-z]+", pages)
 
 
 def test_each_alert_names_a_page_that_names_it() -> None:

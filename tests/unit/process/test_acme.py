@@ -1,5 +1,8 @@
 """When a certificate is due, and what is not taken for one."""
 
+import os
+import stat
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,9 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from submitd.process.acme import _checked, is_due
+from submitd.process.acme import _checked, _in_webroot, is_due
 from submitd.process.order import Order, ensure_certificate
-from submitd.tls.authority import NotIssued
+from submitd.tls.authority import NotIssued, Proof
 from submitd.tls.making import is_temporary, make_key, make_temporary, names_of
 from submitd.tls.server import TlsFiles
 
@@ -129,3 +132,23 @@ def test_a_certificate_without_names_has_none() -> None:
         made.public_bytes(serialization.Encoding.PEM)
     )
     assert names_of(again) == ()
+
+
+def test_the_web_server_can_read_what_is_shown_in_its_folder(tmp_path: Path) -> None:
+    """Under the unit's umask, and where a killed errand has left its own."""
+    proof = Proof("http-01", "submit.example.org", "token", "token.thumb")
+    undo: list[Callable[[], object]] = []
+    before = os.umask(0o077)
+    try:
+        _in_webroot(tmp_path, [proof], [])
+        _in_webroot(tmp_path, [proof], undo)
+    finally:
+        os.umask(before)
+    file = tmp_path / ".well-known" / "acme-challenge" / "token"
+    assert file.read_text() == "token.thumb"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    for folder in (file.parent, file.parent.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    for each in undo:
+        each()
+    assert not file.exists()

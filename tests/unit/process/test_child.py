@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
@@ -30,6 +31,10 @@ class Supervisor:
         )
         child.start(self.nursery, number, shared)
         return child
+
+
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def supervised(test: Callable[[Supervisor], Awaitable[None]]) -> Callable[[], object]:
@@ -91,3 +96,15 @@ async def test_one_that_is_drained_before_it_began_ends(here: Supervisor) -> Non
     child.drain(0.0)
     await child.ended
     assert here.ended == ["exit status 0"]
+
+
+@supervised
+async def test_nothing_is_left_open_of_one_that_has_ended(here: Supervisor) -> None:
+    here.nursery.start()
+    before = open_descriptors()
+    for number in range(3):
+        child = here.child(number, [])
+        child.drain(0)
+        await child.ended
+    await deferLater(reactor, 0.1)
+    assert open_descriptors() <= before

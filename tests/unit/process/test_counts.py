@@ -184,10 +184,15 @@ def test_a_late_refusal_gives_nothing_back() -> None:
 
 
 def test_the_limits_of_log_ins_are_those_configured() -> None:
-    section = LogInSection(failures_per_address=7, failures_per_account=None)
+    section = LogInSection(
+        failures_per_address=7, failures_per_account=None, failures_per_network=9
+    )
 
     limits = login_limits(evolve(Config(), log_in=section))
 
     assert (limits.per_address, limits.per_account) == (7, None)
     assert (limits.window, limits.delay) == (section.window, section.delay)
     assert limits.longest_delay == section.longest_delay
+    assert limits.per_network == 9
+    assert limits.refusal == section.refusal
+    assert limits.longest_refusal == section.longest_refusal

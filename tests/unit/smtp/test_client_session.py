@@ -221,12 +221,17 @@ def test_parameters_are_said_to_those_who_offer_them() -> None:
     assert "NOTIFY=NEVER ORCPT=utf-8;" in said
 
 
-def test_an_original_recipient_in_utf8_needs_smtputf8() -> None:
+@pytest.mark.rfc("6533", "3")
+@pytest.mark.rfc("3461", "5.2.1")
+def test_an_original_recipient_is_passed_on_as_it_was_written() -> None:
+    """In a form of seven bits, which a server without SMTPUTF8 takes, too."""
     session = ready()
-    orcpt = OriginalRecipient("utf-8", "ü@x.org")
-    path = ForwardPath(parse_mailbox("b@example.net"), None, orcpt)
+    path = ForwardPath(
+        parse_mailbox("b@example.net"), None, OriginalRecipient("UTF-8", "ü+@x.org")
+    )
     session.begin(outgoing(path))
-    assert b"ORCPT" not in session.data_to_send()
+    said = session.data_to_send().decode()
+    assert r"ORCPT=UTF-8;\x{FC}\x{2B}@x.org" in said
 
 
 def test_the_null_reverse_path_is_said_as_such() -> None:
@@ -566,3 +571,163 @@ def test_half_a_reply_is_noticed() -> None:
     reader.feed(b"250-one\r\n")
     assert reader.next() is None
     assert not reader.is_empty
+
+
+# Binary content (RFC 3030)
+
+CHUNKS = b"250-mx.example\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 BINARYMIME\r\n"
+CHUNKS_IN_TURN = b"250-mx.example\r\n250-CHUNKING\r\n250 BINARYMIME\r\n"
+
+
+def binary(*names: str, hello: bytes = CHUNKS) -> ClientSession:
+    """A session that has said MAIL and RCPT for binary content."""
+    session = ready(hello)
+    session.begin(outgoing(*to(*names), body=Body.BINARY_MIME))
+    return session
+
+
+@pytest.mark.rfc("3030", "3")
+def test_binary_content_goes_by_bdat_and_is_not_stuffed() -> None:
+    session = binary("b", "c")
+    assert session.data_to_send() == (
+        b"MAIL FROM:<a@example.org> BODY=BINARYMIME\r\n"
+        b"RCPT TO:<b@example.net>\r\nRCPT TO:<c@example.net>\r\n"
+    )
+    session.receive_data(b"250 ok\r\n550 no\r\n")
+    assert session.next_event() is None
+    session.receive_data(b"250 ok\r\n")
+    assert session.next_event() == ContentWanted((1,))
+    session.send_content(b"A: b\r\n\r\n")
+    assert session.data_to_send() == b""
+    session.send_content(b"")
+    session.send_content(b".\0\r\n.\r\n")
+    assert session.data_to_send() == b"BDAT 8\r\nA: b\r\n\r\n"
+    waited = [session.waiting]
+    session.end_content()
+    assert session.data_to_send() == b"BDAT 7 LAST\r\n.\0\r\n.\r\n"
+    assert session.dot_sent
+    session.receive_data(b"250 part\r\n")
+    assert session.next_event() is None
+    waited.append(session.waiting)
+    assert waited == [Waiting.BLOCK, Waiting.DOT]
+    session.receive_data(b"250 done\r\n")
+    assert codes(session.next_event()) == [550, 250]
+    session.begin(outgoing())
+    assert session.data_to_send().startswith(b"MAIL FROM:<a@example.org>\r\n")
+
+
+def test_nothing_is_a_last_chunk_too() -> None:
+    session = binary("b")
+    session.receive_data(b"250 ok\r\n250 ok\r\n")
+    session.data_to_send()
+    session.end_content()
+    assert session.data_to_send() == b"BDAT 0 LAST\r\n"
+
+
+def test_without_pipelining_chunks_go_in_turn() -> None:
+    session = binary("b", hello=CHUNKS_IN_TURN)
+    said = []
+    for answer in (b"250 ok\r\n", b"250 ok\r\n"):
+        said.append(session.data_to_send())
+        session.receive_data(answer)
+    assert said == [
+        b"MAIL FROM:<a@example.org> BODY=BINARYMIME\r\n",
+        b"RCPT TO:<b@example.net>\r\n",
+    ]
+    assert session.next_event() == ContentWanted((0,))
+    room = []
+    for octets in (b"one", b"two"):
+        session.send_content(octets)
+        room.append(session.takes_content)
+    session.receive_data(b"250 ok\r\n")
+    assert [*room, session.takes_content] == [True, False, True]
+
+
+def test_only_so_many_chunks_are_on_their_way() -> None:
+    session = binary("b")
+    session.receive_data(b"250 ok\r\n250 ok\r\n")
+    sent = 0
+    while session.takes_content:
+        session.send_content(b"x")
+        sent += 1
+    assert sent == 5
+
+
+@pytest.mark.parametrize("hello", [CHUNKS, CHUNKS_IN_TURN])
+def test_binary_content_for_nobody_is_not_begun(hello: bytes) -> None:
+    session = binary("b", "c", hello=hello)
+    session.receive_data(b"250 ok\r\n")
+    session.receive_data(b"550 no\r\n")
+    session.receive_data(b"452 full\r\n")
+    assert codes(session.next_event()) == [550, 452]
+    session.begin(outgoing())
+    assert session.data_to_send().endswith(b"RSET\r\n") or hello is CHUNKS
+
+
+def test_a_refused_mail_in_a_pipeline_ends_binary_content() -> None:
+    session = binary("b")
+    session.receive_data(b"555 what\r\n503 no\r\n")
+    assert codes(session.next_event()) == [555]
+
+
+@pytest.mark.rfc("3030", "2")
+def test_a_chunk_that_is_refused_ends_it_and_no_later_yes_counts() -> None:
+    """All that was on its way is answered; the first refusal is the reason."""
+    session = binary("b", "c")
+    session.receive_data(b"250 ok\r\n250 ok\r\n550 no\r\n")
+    for octets in (b"one", b"two"):
+        session.send_content(octets)
+    session.end_content()
+    session.receive_data(b"552 5.3.4 too much\r\n")
+    assert not session.takes_content
+    session.next_event()
+    assert session.next_event() is None
+    session.receive_data(b"250 what a host\r\n")
+    assert codes(session.next_event()) == [552, 550]
+    assert not session.is_over
+    session.data_to_send()
+    session.begin(outgoing())
+    assert session.data_to_send().startswith(b"RSET\r\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"), [(b"451 4.3.0 no\r\n", 451), (b"354 what\r\n", 451)]
+)
+def test_a_refusal_before_the_end_closes_the_connection(
+    answer: bytes, verdict: int
+) -> None:
+    """The rest is being fetched, and must not get into another message."""
+    session = binary("b")
+    session.receive_data(b"250 ok\r\n250 ok\r\n")
+    session.next_event()
+    for octets in (b"one", b"two", b"three"):
+        session.send_content(octets)
+    session.receive_data(answer)
+    assert session.next_event() is None
+    session.receive_data(b"503 no\r\n")
+    assert codes(session.next_event()) == [verdict]
+    assert session.is_over
+    assert not session.dot_sent
+
+
+@pytest.mark.rfc("5321", "3.8")
+def test_421_to_a_recipient_begins_no_chunk() -> None:
+    """Whoever took one now could have the message, and we would send it again."""
+    session = binary("b", "c")
+    session.receive_data(b"250 ok\r\n250 ok\r\n421 bye\r\n")
+    assert codes(session.next_event()) == [421, 421]
+    assert session.next_event() is None
+
+
+@pytest.mark.parametrize("answers", [b"421 bye\r\n", b"250 ok\r\n421 bye\r\n"])
+def test_421_to_a_chunk_speaks_for_all(answers: bytes) -> None:
+    session = binary("b")
+    session.receive_data(b"250 ok\r\n250 ok\r\n")
+    session.next_event()
+    session.send_content(b"one")
+    session.send_content(b"two")
+    session.send_content(b"three")
+    session.receive_data(answers)
+    assert codes(session.next_event()) == [421]
+    assert session.next_event() is None
+    assert session.is_over

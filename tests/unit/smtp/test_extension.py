@@ -1,6 +1,12 @@
 import pytest
 
-from submitd.mail.envelope import Body, Notify, OriginalRecipient, Ret
+from submitd.mail.envelope import (
+    Body,
+    Notify,
+    OriginalRecipient,
+    Ret,
+    SubmittedBy,
+)
 from submitd.smtp import extension, reply
 from submitd.smtp.extension import (
     MailParameters,
@@ -24,7 +30,12 @@ def test_the_parameters_of_mail_are_read() -> None:
 
     assert refusal is None
     assert parameters == MailParameters(
-        body=Body.EIGHT_BIT_MIME, smtputf8=True, size=1234, ret=Ret.HEADERS, envid="a+b"
+        body=Body.EIGHT_BIT_MIME,
+        smtputf8=True,
+        size=1234,
+        ret=Ret.HEADERS,
+        envid="a+b",
+        submitted_by=SubmittedBy(None),
     )
 
 
@@ -39,7 +50,7 @@ def test_the_parameters_of_rcpt_are_read() -> None:
 
     assert refusal is None
     assert parameters.notify == Notify.SUCCESS | Notify.DELAY
-    assert parameters.orcpt == OriginalRecipient("rfc822", "bob+x@example.net")
+    assert parameters.orcpt == OriginalRecipient("RFC822", "bob+x@example.net")
 
 
 @pytest.mark.rfc("6533", "3")

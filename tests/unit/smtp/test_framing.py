@@ -2,7 +2,14 @@ from itertools import product
 
 import pytest
 
-from submitd.smtp.framing import DotReader, InputBuffer, LineEnds, LineFault, TextRule
+from submitd.smtp.framing import (
+    BinaryRule,
+    DotReader,
+    InputBuffer,
+    LineEnds,
+    LineFault,
+    TextRule,
+)
 
 
 def _lines(pieces: list[bytes], limit: int = 20) -> list[bytes | LineFault]:
@@ -193,3 +200,32 @@ def test_content_has_whole_lines_or_is_refused(
 ) -> None:
     assert _ruled(LineEnds.STRICT, pieces) == strict
     assert _ruled(LineEnds.NORMALISE, pieces) == normalised
+
+
+@pytest.mark.rfc("3030", "3")
+@pytest.mark.parametrize(
+    ("octets", "passed"),
+    [
+        (b"", b""),
+        (b"A: b", b"A: b\r\n"),
+        (b"A: b\r\n", b"A: b\r\n"),
+        (b"A: b\r\n\r\n", b"A: b\r\n\r\n"),
+        (b"A: b\r\n\r\n\r\n\n\0\r", b"A: b\r\n\r\n\r\n\n\0\r"),
+        (b"\r\n\0", b"\r\n\0"),
+        (b"A: b\n\r\n", None),
+        (b"A: b\r\r\n\r\n", None),
+        (b"A\0: b\r\n\r\n", None),
+        (b"A: b\r", None),
+        (b"\r", None),
+    ],
+)
+def test_binary_content_has_a_header_section_of_lines(
+    octets: bytes, passed: bytes | None
+) -> None:
+    """However it is cut."""
+    for size in range(1, len(octets) + 2):
+        rule = BinaryRule()
+        pieces = [octets[at : at + size] for at in range(0, len(octets), size)]
+        found = [*map(rule.feed, pieces), rule.finish()]
+        whole = None if None in found else b"".join(one or b"" for one in found)
+        assert whole == passed

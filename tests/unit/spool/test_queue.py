@@ -727,6 +727,13 @@ def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
 
 
 _STEPS_BACK: Final = {
+    3: "DROP INDEX recipient_due; ALTER TABLE recipient DROP COLUMN priority; "
+    "ALTER TABLE message DROP COLUMN release_at; "
+    "CREATE INDEX recipient_due ON recipient (due_at) "
+    "WHERE state = 'queued' AND lease IS NULL AND held = 0; "
+    "DROP TRIGGER message_renditions_deleted; DROP TRIGGER rendition_deleted; "
+    "DROP TABLE rendition; ALTER TABLE message DROP COLUMN binary; "
+    "DROP TABLE usage; DROP TABLE correspondent",
     2: "ALTER TABLE recipient DROP COLUMN interruptions",
     1: "DROP TRIGGER message_deleted",
 }
@@ -742,13 +749,16 @@ async def test_an_older_spool_is_brought_up_to_date(
         queue_id = (await s.accept()).queue_id
     with sqlite3.connect(s.folder / DATABASE) as older:
         for step in range(schema.VERSION - 1, version - 1, -1):
-            older.execute(_STEPS_BACK[step])
+            older.executescript(_STEPS_BACK[step])
         older.execute(f"PRAGMA user_version = {version}")
     async with Spooling(tmp_path) as s:
         s.opened.release_owner("owner-1")
         (claimed,) = await s.spool.claim_due(LATER, 10)
         assert claimed.queue_id == queue_id
         assert claimed.recipients[0].interruptions == 0
+        assert not claimed.needs.binary
+        assert claimed.envelope.priority == 0
+        assert claimed.envelope.release_at is None
         await s.spool.record(queue_id, [result()])
     with sqlite3.connect(s.folder / DATABASE) as migrated:
         assert schema.version_of(migrated) == schema.VERSION

@@ -1,0 +1,181 @@
+"""How much may one submitter send, and when again? Used, allowed, wanted → reply."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from attrs import field, frozen
+
+from submitd.mail.status import EnhancedCode
+from submitd.mail.usage import Span, Usage
+from submitd.smtp.reply import Reply
+
+_LATER: Final = EnhancedCode(4, 7, 1)
+_NEVER: Final = EnhancedCode(5, 5, 3)
+
+_WORDS: Final = {
+    "messages": "messages",
+    "recipients": "recipients",
+    "new_recipients": "first-time recipients",
+    "held": "held messages",
+}
+_SPANS: Final = {Span.MINUTE: "a minute", Span.HOUR: "an hour", Span.DAY: "a day"}
+
+
+@frozen
+class Limit:
+    """One number that is not to be passed."""
+
+    name: str
+    """As it is configured."""
+
+    what: str
+    """What is counted: a field of `Spent`."""
+
+    span: Span
+    allowed: int
+
+    def used(self, usage: Usage) -> int:
+        """How much of it is used."""
+        spent = usage.spent.get(self.span, ())
+        return sum(getattr(one, self.what) for one in spent)
+
+    def again_at(self, usage: Usage, wanted: int) -> float | None:
+        """When so much more is possible (seconds since 1970); None: never.
+
+        A moment that is past: now.
+        """
+        if wanted > self.allowed:
+            return None
+        left = self.used(usage)
+        moment = 0.0
+        for one in usage.spent.get(self.span, ()):
+            if left + wanted <= self.allowed:
+                break
+            left -= getattr(one, self.what)
+            moment = one.until
+        return moment
+
+
+@frozen(kw_only=True)
+class Quota:
+    """What one submitter may send. None: no limit."""
+
+    burst: int | None = None
+    """Messages a minute."""
+
+    messages_per_hour: int | None = None
+    messages_per_day: int | None = None
+    recipients_per_hour: int | None = None
+    recipients_per_day: int | None = None
+    new_recipients_per_day: int | None = None
+    holds: bool = False
+    """What is over a limit is held for an administrator, instead of refused."""
+
+    held_per_day: int | None = None
+    """Messages: more are refused then."""
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Those that there are."""
+        return tuple(self._limits())
+
+    def _limits(self) -> Iterator[Limit]:
+        for name, what, span in (
+            ("burst", "messages", Span.MINUTE),
+            ("messages_per_hour", "messages", Span.HOUR),
+            ("messages_per_day", "messages", Span.DAY),
+            ("recipients_per_hour", "recipients", Span.HOUR),
+            ("recipients_per_day", "recipients", Span.DAY),
+            ("new_recipients_per_day", "new_recipients", Span.DAY),
+        ):
+            allowed: int | None = getattr(self, name)
+            if allowed is not None:
+                yield Limit(name, what, span, allowed)
+
+    @property
+    def held_limit(self) -> Limit | None:
+        """The limit of what is held."""
+        if not self.holds or self.held_per_day is None:
+            return None
+        return Limit("held_per_day", "held", Span.DAY, self.held_per_day)
+
+    @property
+    def spans(self) -> frozenset[Span]:
+        """Over which has to be counted."""
+        held = {Span.DAY} if self.held_limit is not None else set()
+        return frozenset({one.span for one in self.limits} | held)
+
+
+@frozen
+class Quotas:
+    """Who may send how much."""
+
+    default: Quota | None = None
+    """Of all others; None: no limit at all."""
+
+    by_login: Mapping[str, Quota] = field(factory=dict)
+    """By login, in lower case."""
+
+    def of(self, login: str) -> Quota | None:
+        """What this submitter may send; None: nothing need be counted."""
+        quota = self.by_login.get(login.casefold(), self.default)
+        return quota if quota is not None and quota.limits else None
+
+
+def check_quota(
+    quota: Quota, usage: Usage, recipients: int, now: float
+) -> Reply | None:
+    """The refusal of one more message to so many recipients; None: it is within.
+
+    Where several limits are passed, it names the one that lasts longest.
+    """
+    wanted = {
+        "messages": 1,
+        "recipients": recipients,
+        "new_recipients": usage.new_recipients,
+    }
+    passed = [
+        one
+        for one in quota.limits
+        if wanted[one.what] and one.used(usage) + wanted[one.what] > one.allowed
+    ]
+    if not passed:
+        return None
+
+    def again_at(limit: Limit) -> float:
+        moment = limit.again_at(usage, wanted[limit.what])
+        return math.inf if moment is None else moment
+
+    worst = max(passed, key=again_at)
+    return _refusal(worst, usage, wanted[worst.what], now)
+
+
+def check_held(quota: Quota, usage: Usage, now: float) -> Reply | None:
+    """The refusal of one more message to be held; None: there is room."""
+    limit = quota.held_limit
+    if limit is None or limit.used(usage) < limit.allowed:
+        return None
+    return _refusal(limit, usage, 1, now)
+
+
+def _refusal(limit: Limit, usage: Usage, wanted: int, now: float) -> Reply:
+    what = _WORDS[limit.what] if limit.allowed > 1 else _WORDS[limit.what][:-1]
+    rule = f"The limit is {limit.allowed} {what} {_SPANS[limit.span]}"
+    moment = limit.again_at(usage, wanted)
+    if moment is None:
+        return Reply(550, _NEVER, f"{rule}, and this message has {wanted}")
+    used = limit.used(usage)
+    again = as_wait(moment - now)
+    return Reply(451, _LATER, f"{rule} ({used} used); possible again in {again}")
+
+
+def as_wait(seconds: float) -> str:
+    """A time to wait, rounded up: ``50 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 60:
+        return f"{max(1, math.ceil(seconds))} s"
+    minutes = math.ceil(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

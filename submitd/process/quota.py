@@ -1,0 +1,29 @@
+"""Limits per submitter, as configured."""
+
+from submitd.config.sections import Config, QuotaLimits
+from submitd.policy.quota import Quota, Quotas
+
+
+def quotas_of(config: Config) -> Quotas:
+    """Who may send how much."""
+    return Quotas(
+        _quota(config.quota),
+        {
+            login.casefold(): _quota(rule)
+            for rule in config.quota.rule.values()
+            for login in rule.logins
+        },
+    )
+
+
+def _quota(section: QuotaLimits) -> Quota:
+    return Quota(
+        burst=section.burst,
+        messages_per_hour=section.messages_per_hour,
+        messages_per_day=section.messages_per_day,
+        recipients_per_hour=section.recipients_per_hour,
+        recipients_per_day=section.recipients_per_day,
+        new_recipients_per_day=section.new_recipients_per_day,
+        holds=section.on_excess == "hold",
+        held_per_day=section.held_per_day,
+    )

@@ -1,0 +1,144 @@
+"""What one submitter may still send: asked at DATA, and when a message is accepted."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from attrs import evolve, frozen
+
+from submitd.auth.submitter import Submitter
+from submitd.mail.envelope import ForwardPath
+from submitd.mail.usage import Usage
+from submitd.observe.events import MESSAGE_HELD, OVER_QUOTA, Events
+from submitd.observe.metrics import Metrics
+from submitd.policy.quota import Quota, Quotas, check_held, check_quota
+from submitd.smtp.reply import Reply
+from submitd.spool.store import (
+    Charge,
+    Intake,
+    NewMessage,
+    Over,
+    Report,
+    Spool,
+    Spooled,
+)
+
+
+class MakesNotices(Protocol):
+    """`delivery.notices.HoldNotices`."""
+
+    def make(
+        self, message: NewMessage, who: Submitter, reason: str
+    ) -> tuple[Report, ...]: ...
+
+
+@frozen(kw_only=True)
+class Allowances:
+    """What there is to know of all submitters' limits."""
+
+    quotas: Quotas
+    spool: Spool
+    notices: MakesNotices
+    events: Events
+    metrics: Metrics
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def of(self, who: Submitter, session: str) -> "Allowance | None":
+        """Of one, in one session; None: there is no limit to be asked for."""
+        quota = self.quotas.of(who.login)
+        return None if quota is None else Allowance(self, quota, who, session)
+
+
+class Allowance:
+    """One submitter's limits, for one message."""
+
+    def __init__(
+        self, shared: Allowances, quota: Quota, who: Submitter, session: str
+    ) -> None:
+        self._shared = shared
+        self._quota = quota
+        self._who = who
+        self._session = session
+        self._login = who.login.casefold()
+        self._remembers = quota.new_recipients_per_day is not None
+
+    async def refusal(self, forward_paths: Sequence[ForwardPath]) -> Reply | None:
+        """What is against one more message, before its content comes; None: nothing.
+
+        Raises:
+            SpoolUnavailable: cannot tell.
+        """
+        quota, now = self._quota, self._shared.now()
+        usage = await self._shared.spool.usage(
+            self._login, quota.spans, forward_paths if self._remembers else (), now
+        )
+        moment = now.timestamp()
+        refusal = check_quota(quota, usage, len(forward_paths), moment)
+        if refusal is not None and quota.holds:
+            refusal = check_held(quota, usage, moment)
+        return None if refusal is None else self._refused(refusal)
+
+    async def accept(
+        self, intake: Intake, message: NewMessage, tail: bytes
+    ) -> Spooled | Reply:
+        """Accept it, accept and hold it, or say what is against it.
+
+        Raises:
+            SpoolUnavailable: as `Intake.accept`.
+        """
+        quota = self._quota
+        recipients = len(message.envelope.forward_paths)
+        moment = message.envelope.accepted_at.timestamp()
+
+        def within(usage: Usage) -> Reply | None:
+            return check_quota(quota, usage, recipients, moment)
+
+        kept = await intake.accept_within(message, tail, self._charge(within))
+        if isinstance(kept, Spooled):
+            return kept
+        if quota.holds:
+            return await self._hold(intake, message, tail, kept)
+        return self._refused(kept.reply)
+
+    async def _hold(
+        self, intake: Intake, message: NewMessage, tail: bytes, over: Over
+    ) -> Spooled | Reply:
+        quota, reason = self._quota, over.reply.text
+        moment = message.envelope.accepted_at.timestamp()
+        charge = evolve(
+            self._charge(lambda usage: check_held(quota, usage, moment)),
+            reason=reason,
+            notices=()
+            if over.usage.noticed
+            else self._shared.notices.make(message, self._who, reason),
+        )
+        kept = await intake.accept_within(evolve(message, held=True), tail, charge)
+        if isinstance(kept, Over):
+            return self._refused(kept.reply)
+        self._shared.metrics.over_quota.labels("held").inc()
+        self._shared.events.emit(
+            MESSAGE_HELD,
+            session=self._session,
+            queue_id=message.queue_id,
+            login=self._who.login,
+            reason=reason,
+        )
+        return kept
+
+    def _charge(self, judge: Callable[[Usage], Reply | None]) -> Charge:
+        return Charge(
+            login=self._login,
+            spans=self._quota.spans,
+            remembers=self._remembers,
+            judge=judge,
+        )
+
+    def _refused(self, refusal: Reply) -> Reply:
+        self._shared.metrics.over_quota.labels("refused").inc()
+        self._shared.events.emit(
+            OVER_QUOTA,
+            session=self._session,
+            login=self._who.login,
+            reply=refusal.text,
+        )
+        return refusal

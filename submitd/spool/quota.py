@@ -1,0 +1,175 @@
+"""What each login has sent, counted in the transactions that accept its messages.
+
+Only where a limit is configured for it: without one there is no statement here.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from sqlite3 import Connection
+from typing import Final
+
+from submitd.mail.envelope import ForwardPath
+from submitd.mail.usage import Span, Spent, Usage
+from submitd.spool.rows import number_of
+from submitd.spool.statements import insert_message, tell
+from submitd.spool.store import Charge, NewMessage, Over
+
+_NOTICES: Final = 0
+"""Stands for a span: a row of it says that the login was told, and until when."""
+
+_NOTICE_PERIOD: Final = 4 * 3600
+"""Seconds in which a login and its postmaster are told once."""
+
+_REMEMBERED: Final = 90
+"""Days for which it is remembered whom a login has written to."""
+
+_MOST_REMEMBERED: Final = 20_000
+"""Mailboxes of one login."""
+
+_SWEPT: Final = 1000
+"""Old rows that one transaction removes at most: others wait for it."""
+
+_SLACK: Final = 3600
+"""Seconds for which old counts are kept: a clock may be set back, a session late."""
+
+_ASKED_AT_ONCE: Final = 500
+_DAY: Final = 86400
+
+
+def read_usage(
+    connection: Connection,
+    login: str,
+    spans: Iterable[Span],
+    paths: Sequence[ForwardPath],
+    now: float,
+) -> Usage:
+    """How it stands with a login; ``paths``: whose newness is to be told."""
+    spent: dict[Span, tuple[Spent, ...]] = {}
+    for span in spans:
+        rows = connection.execute(
+            "SELECT until, messages, recipients, new_recipients, held FROM usage "
+            "WHERE login = ? AND span = ? AND until > ? ORDER BY until",
+            (login, span.value, now),
+        )
+        spent[span] = tuple(
+            Spent(
+                until=until,
+                messages=messages,
+                recipients=recipients,
+                new_recipients=new_recipients,
+                held=held,
+            )
+            for until, messages, recipients, new_recipients, held in rows
+        )
+    noticed = connection.execute(
+        "SELECT 1 FROM usage WHERE login = ? AND span = ? AND until > ?",
+        (login, _NOTICES, now),
+    ).fetchone()
+    return Usage(
+        spent=spent,
+        new_recipients=_unknown(connection, login, paths),
+        noticed=noticed is not None,
+    )
+
+
+def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | None:
+    """Count a message that is about to be inserted, or say what is against it.
+
+    A held one brings the line of its story and, where that is due, the notices.
+    """
+    envelope = message.envelope
+    now = envelope.accepted_at.timestamp()
+    paths = envelope.forward_paths if due.remembers else ()
+    usage = read_usage(connection, due.login, due.spans, paths, now)
+    if (reply := due.judge(usage)) is not None:
+        return Over(reply, usage)
+    recipients = len(envelope.forward_paths)
+    row = (0, 0, 0, 1) if message.held else (1, recipients, usage.new_recipients, 0)
+    for span in due.spans:
+        connection.execute(
+            "INSERT INTO usage (login, span, until, messages, recipients, "
+            "new_recipients, held) VALUES (?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (login, span, until) DO UPDATE SET "
+            "messages = messages + excluded.messages, "
+            "recipients = recipients + excluded.recipients, "
+            "new_recipients = new_recipients + excluded.new_recipients, "
+            "held = held + excluded.held",
+            (due.login, span.value, span.until(now), *row),
+        )
+    if message.held:
+        tell(connection, number_of(message.queue_id), now, f"held: {due.reason}")
+        _enter_notices(connection, due, usage, now)
+    else:
+        _remember(connection, due.login, paths, now)
+    _sweep(connection, due, usage, now)
+    return None
+
+
+def _enter_notices(
+    connection: Connection, due: Charge, usage: Usage, now: float
+) -> None:
+    if usage.noticed or not due.notices:
+        return
+    connection.execute(
+        "INSERT INTO usage (login, span, until) VALUES (?, ?, ?)",
+        (due.login, _NOTICES, now + _NOTICE_PERIOD),
+    )
+    for notice in due.notices:
+        # Leased to nobody: whoever looks next at what is due sends them.
+        insert_message(connection, notice.message, notice.body, 0, 0, None)
+
+
+def _mark(path: ForwardPath) -> bytes:
+    """What tells mailboxes apart, and is short."""
+    octets = "\0".join(path.mailbox.key).encode()
+    return hashlib.blake2b(octets, digest_size=8).digest()
+
+
+def _unknown(connection: Connection, login: str, paths: Sequence[ForwardPath]) -> int:
+    marks = list({_mark(path) for path in paths})
+    known = 0
+    for start in range(0, len(marks), _ASKED_AT_ONCE):
+        some = marks[start : start + _ASKED_AT_ONCE]
+        places = ", ".join("?" * len(some))
+        (found,) = connection.execute(
+            "SELECT count(*) FROM correspondent "  # noqa: S608
+            f"WHERE login = ? AND mailbox IN ({places})",
+            (login, *some),
+        ).fetchone()
+        known += found
+    return len(marks) - known
+
+
+def _remember(
+    connection: Connection, login: str, paths: Sequence[ForwardPath], now: float
+) -> None:
+    connection.executemany(
+        "INSERT INTO correspondent (login, mailbox, seen) VALUES (?, ?, ?) "
+        "ON CONFLICT (login, mailbox) DO UPDATE SET seen = excluded.seen "
+        "WHERE seen < excluded.seen",
+        [(login, _mark(path), now // _DAY) for path in paths],
+    )
+
+
+def _sweep(connection: Connection, due: Charge, usage: Usage, now: float) -> None:
+    """Remove what is old, anybody's, whenever a login's longest grain begins."""
+    longest = max(due.spans, key=lambda span: span.value)
+    spent = usage.spent[longest]
+    if spent and spent[-1].until >= longest.until(now):
+        return
+    connection.execute(
+        "DELETE FROM usage WHERE rowid IN "
+        "(SELECT rowid FROM usage WHERE until <= ? LIMIT ?)",
+        (now - _SLACK, _SWEPT),
+    )
+    connection.execute(
+        "DELETE FROM correspondent WHERE rowid IN "
+        "(SELECT rowid FROM correspondent WHERE seen < ? LIMIT ?)",
+        (now // _DAY - _REMEMBERED, _SWEPT),
+    )
+    if due.remembers:
+        connection.execute(
+            "DELETE FROM correspondent WHERE rowid IN (SELECT rowid FROM "
+            "correspondent WHERE login = ? ORDER BY seen DESC LIMIT ? OFFSET ?)",
+            (due.login, _SWEPT, _MOST_REMEMBERED),
+        )

@@ -1,0 +1,156 @@
+"""How much may one submitter send, and when again?"""
+
+import pytest
+
+from submitd.mail.status import EnhancedCode
+from submitd.mail.usage import Span, Spent, Usage
+from submitd.policy.quota import Quota, Quotas, as_wait, check_held, check_quota
+
+NOW = 1_800_000_000.0
+
+
+def used(span: Span, *spent: tuple[float, int, int], new: int = 0) -> Usage:
+    """``spent``: seconds from now until it counts no more, messages, recipients."""
+    return Usage(
+        spent={
+            span: tuple(
+                Spent(
+                    until=NOW + seconds,
+                    messages=messages,
+                    recipients=recipients,
+                    new_recipients=recipients,
+                    held=messages,
+                )
+                for seconds, messages, recipients in spent
+            )
+        },
+        new_recipients=new,
+    )
+
+
+def test_who_is_within_all_limits_may_send() -> None:
+    quota = Quota(burst=2, messages_per_hour=10, recipients_per_day=100)
+    assert check_quota(quota, Usage(), 100, NOW) is None
+    assert check_quota(quota, used(Span.MINUTE, (30, 1, 1)), 1, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("quota", "usage", "recipients", "says"),
+    [
+        (
+            Quota(burst=2),
+            used(Span.MINUTE, (12, 1, 1), (50, 1, 1)),
+            1,
+            "The limit is 2 messages a minute (2 used); possible again in 12 s",
+        ),
+        (
+            Quota(messages_per_hour=3),
+            used(Span.HOUR, (120, 1, 1), (1000, 2, 2)),
+            1,
+            "The limit is 3 messages an hour (3 used); possible again in 2 min",
+        ),
+        (
+            Quota(messages_per_day=3),
+            used(Span.DAY, (7200, 3, 3)),
+            1,
+            "The limit is 3 messages a day (3 used); possible again in 2 h",
+        ),
+        (
+            Quota(recipients_per_hour=10),
+            used(Span.HOUR, (60, 1, 4), (600, 1, 4), (3600, 1, 1)),
+            7,
+            "The limit is 10 recipients an hour (9 used); possible again in 10 min",
+        ),
+        (
+            Quota(recipients_per_day=10),
+            used(Span.DAY, (9000, 1, 10)),
+            10,
+            "The limit is 10 recipients a day (10 used); possible again in 2 h 30 min",
+        ),
+        (
+            Quota(new_recipients_per_day=5),
+            used(Span.DAY, (9, 1, 4), new=5),
+            20,
+            (
+                "The limit is 5 first-time recipients a day (4 used); "
+                "possible again in 9 s"
+            ),
+        ),
+    ],
+)
+def test_a_refusal_says_which_limit_and_when_again(
+    quota: Quota, usage: Usage, recipients: int, says: str
+) -> None:
+    refusal = check_quota(quota, usage, recipients, NOW)
+    assert refusal is not None
+    assert (refusal.code, refusal.enhanced) == (451, EnhancedCode(4, 7, 1))
+    assert refusal.text == says
+
+
+def test_of_several_limits_the_one_that_lasts_longest_is_named() -> None:
+    quota = Quota(burst=1, messages_per_hour=1)
+    usage = Usage(
+        spent={
+            Span.MINUTE: (Spent(until=NOW + 40, messages=1),),
+            Span.HOUR: (Spent(until=NOW + 1800, messages=1),),
+        }
+    )
+    refusal = check_quota(quota, usage, 1, NOW)
+    assert refusal is not None
+    assert "1 message an hour" in refusal.text
+    assert "30 min" in refusal.text
+
+
+def test_what_can_never_be_sent_is_not_to_be_tried_again() -> None:
+    """A program would, for days, and its user would learn of it at the end."""
+    refusal = check_quota(Quota(recipients_per_hour=10, burst=1), Usage(), 11, NOW)
+    assert refusal is not None
+    assert (refusal.code, refusal.enhanced) == (550, EnhancedCode(5, 5, 3))
+    assert refusal.text == (
+        "The limit is 10 recipients an hour, and this message has 11"
+    )
+
+
+def test_recipients_that_are_known_are_free_of_that_limit() -> None:
+    quota = Quota(new_recipients_per_day=5)
+    full = used(Span.DAY, (100, 1, 5), new=0)
+    assert check_quota(quota, full, 500, NOW) is None
+
+
+def test_what_is_held_has_a_limit_too() -> None:
+    quota = Quota(messages_per_hour=1, holds=True, held_per_day=3)
+    assert quota.spans == {Span.HOUR, Span.DAY}
+    assert check_held(quota, used(Span.DAY, (60, 2, 2)), NOW) is None
+    refusal = check_held(quota, used(Span.DAY, (60, 3, 3)), NOW)
+    assert refusal is not None
+    assert refusal.text == (
+        "The limit is 3 held messages a day (3 used); possible again in 1 min"
+    )
+    assert check_held(Quota(holds=True), used(Span.DAY, (60, 9, 9)), NOW) is None
+    assert check_held(Quota(held_per_day=1), used(Span.DAY, (60, 9, 9)), NOW) is None
+
+
+def test_each_login_has_its_own_limits_or_those_of_all() -> None:
+    everybody, few = Quota(burst=1), Quota(burst=9)
+    quotas = Quotas(everybody, {"newsletter": few, "free": Quota()})
+    assert quotas.of("Newsletter") is few
+    assert quotas.of("alice") is everybody
+    assert quotas.of("free") is None
+    assert Quotas().of("alice") is None
+    assert Quotas(Quota(holds=True, held_per_day=3)).of("alice") is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-5, "1 s"),
+        (0.2, "1 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (61, "2 min"),
+        (7199, "2 h"),
+        (7201, "2 h 1 min"),
+    ],
+)
+def test_waits_are_rounded_up(seconds: float, words: str) -> None:
+    assert as_wait(seconds) == words

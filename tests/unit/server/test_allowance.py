@@ -1,0 +1,152 @@
+"""A submitter's limits, on a real spool: refused, or held and told of."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+
+from submitd.auth.submitter import Submitter
+from submitd.mail.address import parse_mailbox
+from submitd.mail.envelope import ForwardPath
+from submitd.observe.metrics import Metrics
+from submitd.policy.quota import Quota, Quotas
+from submitd.server.allowance import Allowance, Allowances
+from submitd.smtp.reply import Reply
+from submitd.spool.store import NewMessage, Report, Spooled, Wanted
+from tests.support.in_reactor import in_reactor
+from tests.support.recorded_events import RecordedEvents
+from tests.support.spooling import NOW, Spooling, message
+
+BOB = (ForwardPath(parse_mailbox("bob@example.net")),)
+FULL = "The limit is 2 messages an hour (2 used); possible again in 61 min"
+
+
+class Site:
+    """alice, and her limits."""
+
+    def __init__(self, spooling: Spooling, **quota: Any) -> None:  # noqa: ANN401
+        self.events = RecordedEvents()
+        self.metrics = Metrics()
+        self.made: list[str] = []
+        self._spooling = spooling
+        self._shared = Allowances(
+            quotas=Quotas(None, {"alice": Quota(**quota)}),
+            spool=spooling.spool,
+            notices=self,
+            events=self.events,
+            metrics=self.metrics,
+            now=lambda: NOW,
+        )
+
+    def make(
+        self, message_: NewMessage, who: Submitter, reason: str
+    ) -> tuple[Report, ...]:
+        """As `MakesNotices.make`."""
+        self.made.append(reason)
+        intake = self._spooling.spool.open_intake()
+        assert message_.submitter == who.login.lower()
+        return (Report(message=message(intake, submitter=None), body=b"held\r\n"),)
+
+    def allowance(self, login: str = "Alice") -> Allowance:
+        found = self._shared.of(Submitter(login, ()), "session-1")
+        assert found is not None
+        return found
+
+    def has_none(self, login: str) -> bool:
+        return self._shared.of(Submitter(login, ()), "session-1") is None
+
+    async def accept(self, *to: str, seconds: float = 0) -> Spooled | Reply:
+        intake = self._spooling.spool.open_intake()
+        new = message(intake, *to)
+        at = NOW + timedelta(seconds=seconds)
+        new = evolve(new, envelope=evolve(new.envelope, accepted_at=at))
+        return await self.allowance().accept(intake, new, b"text\r\n")
+
+    def counted(self, action: str) -> float:
+        value = self.metrics.registry.get_sample_value(
+            "submitd_over_quota_total", {"action": action}
+        )
+        return value or 0.0
+
+
+@in_reactor
+async def test_what_is_over_a_limit_is_refused_before_its_content(
+    tmp_path: Path,
+) -> None:
+    async with Spooling(tmp_path) as s:
+        site = Site(s, messages_per_hour=2)
+        for _ in range(2):
+            assert await site.allowance().refusal(BOB) is None
+            assert isinstance(await site.accept("bob"), Spooled)
+        refused = await site.allowance().refusal(BOB)
+        assert refused is not None
+        assert (refused.code, refused.text) == (451, FULL)
+        assert site.counted("refused") == 1
+        facts = {"session": "session-1", "login": "Alice", "reply": FULL}
+        assert site.events.emitted == [("over-quota", facts)]
+        assert site.has_none("bob")
+
+
+@in_reactor
+async def test_the_accepting_transaction_has_the_last_word(tmp_path: Path) -> None:
+    """Sessions that all got their 354 at once."""
+    async with Spooling(tmp_path) as s:
+        site = Site(s, messages_per_hour=2)
+        begun = [Deferred.fromCoroutine(site.accept("bob")) for _ in range(10)]
+        outcomes = [await one for one in begun]
+        assert sum(isinstance(one, Spooled) for one in outcomes) == 2
+        assert s.store.standing().messages == 2
+        assert site.counted("refused") == 8
+
+
+@in_reactor
+async def test_first_time_recipients_are_told_from_others(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        site = Site(s, new_recipients_per_day=2)
+        assert isinstance(await site.accept("bob", "carol"), Spooled)
+        assert isinstance(await site.accept("bob", "carol"), Spooled)
+        assert await site.allowance().refusal(BOB) is None
+        dave = (*BOB, ForwardPath(parse_mailbox("dave@example.net")))
+        assert await site.allowance().refusal(dave) is not None
+        assert isinstance(await site.accept("dave"), Reply)
+
+
+@in_reactor
+async def test_what_is_over_a_limit_is_held_where_that_is_wanted(
+    tmp_path: Path,
+) -> None:
+    async with Spooling(tmp_path) as s:
+        site = Site(s, messages_per_hour=2, holds=True, held_per_day=3)
+        kept = [await site.accept("bob") for _ in range(5)]
+        assert all(isinstance(one, Spooled) for one in kept)
+        held = list(s.store.search(Wanted(sender="alice", held=True)))
+        assert len(held) == 3
+        # Told once, and in the story of each.
+        assert site.made == [FULL]
+        assert s.store.standing().messages == 6
+        for one in held:
+            (line,) = s.store.story(one.queue_id)
+            assert line.what == f"held: {FULL}"
+        assert site.events.names == ["message-held"] * 3
+        assert site.counted("held") == 3
+        # There is an end to that, too.
+        refused = await site.accept("bob")
+        assert isinstance(refused, Reply)
+        assert refused.text.startswith("The limit is 3 held messages a day")
+        assert await site.allowance().refusal(BOB) is not None
+        # An hour later she may send again.
+        assert isinstance(await site.accept("bob", seconds=3700), Spooled)
+
+
+@in_reactor
+async def test_what_would_be_held_is_not_refused_before_its_content(
+    tmp_path: Path,
+) -> None:
+    async with Spooling(tmp_path) as s:
+        site = Site(s, messages_per_hour=2, holds=True)
+        for _ in range(4):
+            assert await site.allowance().refusal(BOB) is None
+            await site.accept("bob")
+        assert s.store.standing().held == 2

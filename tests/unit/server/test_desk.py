@@ -1,0 +1,96 @@
+"""What a desk answers where it cannot tell how much somebody has sent."""
+
+from collections.abc import Awaitable
+from typing import Any, cast
+
+from twisted.internet.task import Clock
+
+from submitd.auth.submitter import Anything, Permission, Submitter
+from submitd.mail.usage import Usage
+from submitd.observe.metrics import Metrics
+from submitd.policy.quota import Quota, Quotas
+from submitd.server.allowance import Allowances
+from submitd.server.desk import CANNOT_STORE, Desk, DeskServices
+from submitd.server.intake import ContentRules
+from submitd.smtp.reply import Reply
+from submitd.spool.store import SpoolUnavailable
+from tests.support.awaited import awaited
+from tests.support.recorded_events import RecordedEvents
+from tests.support.session_peer import make_session
+
+
+class BrokenSpool:
+    """One that cannot be read."""
+
+    async def usage(self, *_: object) -> Usage:
+        raise SpoolUnavailable("the spool: input/output error")
+
+
+async def trusted() -> Submitter:
+    return Submitter("satellite", (Permission(Anything(), "r", "s"),))
+
+
+def test_where_the_counts_cannot_be_read_the_message_is_put_off() -> None:
+    """Cannot tell is no refusal, and no leave either."""
+    events, metrics, spool = RecordedEvents(), Metrics(), cast("Any", BrokenSpool())
+    session = make_session({"listener": "none", "extensions": "none"})
+    desk = Desk(
+        DeskServices(
+            clock=Clock(),
+            portal=cast("Any", None),
+            spool=spool,
+            delivery=cast("Any", None),
+            content=ContentRules(
+                hostname="submit.example.org",
+                message_id_domain="submit.example.org",
+                header_size=None,
+                received_fields=None,
+                rewrite_foreign_from=False,
+                signers={},
+                sign_or_refuse=False,
+            ),
+            allowances=Allowances(
+                quotas=Quotas(Quota(burst=1)),
+                spool=spool,
+                notices=cast("Any", None),
+                events=events,
+                metrics=metrics,
+            ),
+            routed=frozenset(),
+            show_client=False,
+            events=events,
+            metrics=metrics,
+        ),
+        session,
+        "session-1",
+        "192.0.2.1",
+        trusted,
+    )
+    session.receive_data(
+        b"EHLO x\r\nMAIL FROM:<alice@example.org>\r\n"
+        b"RCPT TO:<bob@example.net>\r\nDATA\r\n"
+    )
+    answers = []
+    while (event := session.next_event()) is not None:
+        answer = desk.answer(event)
+        if isinstance(answer, Awaitable):
+            answer = awaited(answer)
+        answers.append(answer)
+        session.answer(answer)
+    codes = [one.code for one in answers if isinstance(one, Reply)]
+    assert codes == [250, 250, 451]
+    assert CANNOT_STORE in answers
+    assert events.emitted == [
+        (
+            "spool-unavailable",
+            {
+                "session": "session-1",
+                "login": "satellite",
+                "reason": "the spool: input/output error",
+            },
+        )
+    ]
+    unavailable = metrics.registry.get_sample_value(
+        "submitd_messages_total", {"result": "unavailable"}
+    )
+    assert unavailable == 1

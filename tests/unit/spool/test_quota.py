@@ -1,0 +1,369 @@
+"""What logins have sent, counted where their messages are accepted."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, DeferredList
+
+from submitd.mail.address import parse_mailbox
+from submitd.mail.envelope import Envelope, ForwardPath
+from submitd.mail.status import EnhancedCode
+from submitd.mail.usage import Span, Usage
+from submitd.policy.quota import Quota, check_quota
+from submitd.smtp.reply import Reply
+from submitd.spool import quota as counting
+from submitd.spool import schema
+from submitd.spool.rows import QueueIds
+from submitd.spool.sqlite import DATABASE, SqliteStore
+from submitd.spool.store import (
+    CHUNK,
+    Charge,
+    Needs,
+    NewMessage,
+    Over,
+    Report,
+    Spooled,
+    SpoolUnavailable,
+    Wanted,
+)
+from tests.support.in_reactor import in_reactor
+from tests.support.spooling import LATER, NOW, Spooling, message
+
+MOMENT = NOW.timestamp()
+FULL = Reply(451, EnhancedCode(4, 7, 1), "Enough")
+
+
+def charge(
+    judge: Callable[[Usage], Reply | None] = lambda _: None,
+    **facts: Any,  # noqa: ANN401
+) -> Charge:
+    due = Charge(login="alice", spans=frozenset(Span), remembers=True, judge=judge)
+    return evolve(due, **facts)
+
+
+def at_most(messages: int) -> Callable[[Usage], Reply | None]:
+    """A limit of so many an hour."""
+
+    def judge(usage: Usage) -> Reply | None:
+        sent = sum(one.messages for one in usage.spent[Span.HOUR])
+        return FULL if sent >= messages else None
+
+    return judge
+
+
+async def accept(
+    s: Spooling,
+    due: Charge,
+    *to: str,
+    body: bytes = b"text\r\n",
+    **changes: Any,  # noqa: ANN401
+) -> Spooled | Over:
+    intake = s.spool.open_intake()
+    while len(body) > CHUNK:
+        await intake.write(body[:CHUNK])
+        body = body[CHUNK:]
+    kept = await intake.accept_within(message(intake, *to, **changes), body, due)
+    if isinstance(kept, Over):
+        await intake.abandon()
+    return kept
+
+
+async def usage(s: Spooling, *to: str, seconds: float = 0) -> Usage:
+    paths = [ForwardPath(parse_mailbox(f"{one}@example.net")) for one in to]
+    return await s.spool.usage("alice", Span, paths, NOW + timedelta(seconds=seconds))
+
+
+def rows(s: Spooling, table: str) -> int:
+    with sqlite3.connect(s.folder / DATABASE) as other:
+        return int(other.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+@in_reactor
+async def test_what_is_accepted_is_counted(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        accepted = await accept(s, charge(), "bob", "carol")
+        assert isinstance(accepted, Spooled)
+        assert [one.number for one in accepted.recipients] == [0, 1]
+        assert accepted.body == (b"text\r\n",)
+        await accept(s, charge(), "bob", "dave")
+        await accept(s, charge(login="bob"), "bob")
+        found = await usage(s, "bob", "erin", "erin", "ERIN")
+        for span in Span:
+            (one,) = found.spent[span]
+            assert (one.messages, one.recipients, one.new_recipients) == (2, 4, 3)
+            assert one.until == span.until(MOMENT)
+        assert found.new_recipients == 1
+        assert not found.noticed
+        assert s.store.usage("ALICE", NOW) == await usage(s)
+
+
+@in_reactor
+async def test_without_a_limit_nothing_is_counted(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        await s.accept()
+        assert rows(s, "usage") == rows(s, "correspondent") == 0
+
+
+@in_reactor
+async def test_what_is_refused_leaves_nothing(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        for body in (b"text\r\n", b"x" * CHUNK * 2):
+            over = await accept(s, charge(lambda _: FULL), body=body)
+            assert isinstance(over, Over)
+            assert over.reply is FULL
+            assert over.usage.new_recipients == 1
+        for table in ("usage", "correspondent", "message", "chunk", "intake"):
+            assert rows(s, table) == 0, table
+
+
+@in_reactor
+async def test_an_upload_that_was_refused_can_still_be_held(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        intake = s.spool.open_intake()
+        await intake.write(b"x" * CHUNK)
+        new = message(intake)
+        over = await intake.accept_within(new, b"tail", charge(lambda _: FULL))
+        assert isinstance(over, Over)
+        kept = await intake.accept_within(
+            message(intake, held=True), b"tail", charge(reason="too much")
+        )
+        assert isinstance(kept, Spooled)
+        assert await s.body(kept.queue_id) == b"x" * CHUNK + b"tail"
+
+
+@in_reactor
+async def test_an_upload_that_lost_a_chunk_is_not_counted(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        intake = s.spool.open_intake()
+        await intake.write(b"x" * CHUNK)
+        with sqlite3.connect(s.folder / DATABASE) as other:
+            other.execute("DELETE FROM chunk")
+        with pytest.raises(SpoolUnavailable):
+            await intake.accept_within(message(intake), b"tail", charge())
+        with pytest.raises(SpoolUnavailable):
+            await intake.accept_within(message(intake), b"tail", charge())
+        assert rows(s, "usage") == 0
+
+
+@in_reactor
+async def test_messages_of_one_moment_are_not_judged_by_one_count(
+    tmp_path: Path,
+) -> None:
+    """In one transaction, and one that fails among them does not matter."""
+    async with Spooling(tmp_path) as s:
+        taken = s.spool.open_intake()
+        await taken.accept(message(taken), b"x")
+        async with s.one_batch():
+            waiting = [
+                Deferred.fromCoroutine(accept(s, charge(at_most(5)), f"to{number}"))
+                for number in range(20)
+            ]
+            again = Deferred.fromCoroutine(
+                taken.accept_within(message(taken), b"x", charge())
+            )
+            again.addErrback(lambda _: None)
+        outcomes = [one for _, one in await DeferredList(waiting)]
+        await again
+        assert sum(isinstance(one, Spooled) for one in outcomes) == 5
+        assert s.store.standing().messages == 6
+        (hour,) = (await usage(s)).spent[Span.HOUR]
+        assert hour.messages == 5
+
+
+@in_reactor
+async def test_counts_survive_a_restart(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        await accept(s, charge())
+        before = await usage(s)
+    async with Spooling(tmp_path) as s:
+        assert await usage(s) == before
+
+
+@in_reactor
+async def test_what_is_held_has_a_story_and_a_notice_in_some_hours(
+    tmp_path: Path,
+) -> None:
+    async with Spooling(tmp_path) as s:
+
+        def held(seconds: float) -> Any:  # noqa: ANN401
+            at = NOW + timedelta(seconds=seconds)
+            report = s.spool.open_intake()
+            notice = Report(
+                message=message(report, "postmaster", submitter=None, accepted_at=at),
+                body=b"held\r\n",
+            )
+            due = charge(reason="too much", notices=(notice,))
+            return accept(s, due, "new", held=True, accepted_at=at)
+
+        kept = await held(0)
+        assert kept.recipients == ()
+        (line,) = s.store.story(kept.queue_id)
+        assert line.what == "held: too much"
+        for seconds in (1, 4 * 3600 - 1):
+            await held(seconds)
+        assert s.store.standing().messages == 4
+        assert (await usage(s, seconds=3600)).noticed
+        await held(4 * 3600)
+        assert s.store.standing().messages == 6
+        # Held is not sent, and its recipients are as new as they were.
+        found = await usage(s, "new")
+        assert sum(one.held for one in found.spent[Span.DAY]) == 4
+        assert sum(one.messages for one in found.spent[Span.DAY]) == 0
+        assert found.new_recipients == 1
+        # The notices are leased to nobody: the next look finds them.
+        claimed = await s.spool.claim_due(LATER + timedelta(hours=9), 10)
+        assert [one.submitter for one in claimed] == [None, None]
+        # One command lets the others go.
+        ids = [
+            one.queue_id for one in s.store.search(Wanted(sender="Alice", held=True))
+        ]
+        assert s.store.release_held(ids, NOW) == 4
+        assert len(await s.spool.claim_due(LATER, 10)) == 4
+
+
+@in_reactor
+async def test_old_counts_are_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "_MOST_REMEMBERED", 3)
+    async with Spooling(tmp_path) as s:
+        for number in range(5):
+            at = NOW + timedelta(seconds=number)
+            await accept(s, charge(), f"old{number}", accepted_at=at)
+        assert rows(s, "usage") == 3
+        assert rows(s, "correspondent") == 5
+        later = NOW + timedelta(hours=1)
+        # What counts no more is kept for an hour, for a clock that is set back.
+        await accept(s, charge(login="bob"), accepted_at=later)
+        assert rows(s, "correspondent") == 6
+        assert rows(s, "usage") == 6
+        await accept(s, charge(), "new", accepted_at=later)
+        assert rows(s, "correspondent") == 3 + 1
+        much_later = NOW + timedelta(days=91)
+        few = charge(login="carol", spans=frozenset({Span.MINUTE}), remembers=False)
+        await accept(s, few, accepted_at=much_later)
+        assert rows(s, "usage") == 1
+        assert rows(s, "correspondent") == 0
+
+
+@in_reactor
+async def test_who_is_written_to_now_and_then_stays_known(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        for day in range(0, 300, 60):
+            at = NOW + timedelta(days=day)
+            await accept(s, charge(), "bob", accepted_at=at)
+        assert (await usage(s, "bob", seconds=86400 * 300)).new_recipients == 0
+
+
+@in_reactor
+async def test_many_recipients_are_asked_for_in_turns(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        names = [f"to{number}" for number in range(1201)]
+        await accept(s, charge(), *names[:700])
+        assert (await usage(s, *names)).new_recipients == 501
+
+
+# Whatever the order
+
+
+@contextmanager
+def database() -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    schema.prepare(connection)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+QUOTA = Quota(
+    burst=3,
+    messages_per_hour=6,
+    messages_per_day=9,
+    recipients_per_hour=10,
+    recipients_per_day=14,
+    new_recipients_per_day=5,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(
+            # From the one before; and how late it comes to the spool.
+            st.one_of(st.integers(0, 30), st.integers(0, 8 * 3600)),
+            st.integers(0, 3600),
+            st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=4, unique=True),
+        ),
+        max_size=60,
+    ),
+)
+def test_no_span_ever_has_more_than_its_limit(
+    offers: list[tuple[int, int, list[str]]],
+) -> None:
+    """Whatever the order of accepts and their moments, in any minute, hour or day."""
+    ids = QueueIds(1)
+    seconds = 0
+    sent: list[tuple[float, int, int]] = []
+    with database() as connection:
+        for gap, late, names in offers:
+            seconds += gap
+            at = NOW + timedelta(seconds=seconds - late)
+            moment = at.timestamp()
+            paths = tuple(
+                ForwardPath(parse_mailbox(f"{one}@example.net")) for one in names
+            )
+            new = NewMessage(
+                queue_id=ids.next(),
+                envelope=Envelope(
+                    reverse_path=None, forward_paths=paths, accepted_at=at
+                ),
+                header=b"",
+                needs=Needs(),
+                submitter="alice",
+                session="s",
+            )
+            seen: list[Usage] = []
+
+            def judge(
+                usage: Usage,
+                count: int = len(names),
+                moment: float = moment,
+                seen: list[Usage] = seen,
+            ) -> Reply | None:
+                seen.append(usage)
+                return check_quota(QUOTA, usage, count, moment)
+
+            due = charge(judge, spans=QUOTA.spans)
+            if counting.charge(connection, new, due) is None:
+                sent.append((moment, len(names), seen[0].new_recipients))
+    for span, column, limit in (
+        (60, None, 3),
+        (3600, None, 6),
+        (86400, None, 9),
+        (3600, 1, 10),
+        (86400, 1, 14),
+        (86400, 2, 5),
+    ):
+        for end, _, _ in sent:
+            within = [one for one in sent if end - span < one[0] <= end]
+            total = sum(1 if column is None else one[column] for one in within)
+            assert total <= limit
+
+
+def test_a_store_without_counts_has_used_nothing(tmp_path: Path) -> None:
+    from submitd.spool.recovery import open_spool
+
+    open_spool(tmp_path / "state").close()
+    store = SqliteStore(tmp_path / "state")
+    found = store.usage("alice", NOW)
+    store.close()
+    assert found == Usage(spent=dict.fromkeys(Span, ()))
