@@ -32,6 +32,8 @@ setup(
         # Updates of name servers (RFC 2136).
         "dnspython >= 2.6.1",
         "idna >= 3.7",
+        # Signed tokens (JWT) and their keys.
+        "joserfc >= 1.6.3",
         "josepy >= 2.0",
         # Its time-outs, reconnection and binds are worked around for this version.
         "ldaptor == 21.2.0",

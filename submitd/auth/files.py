@@ -1,5 +1,6 @@
 """Tables in files that others write: parsed whole or not at all, then swapped."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -15,6 +16,8 @@ T = TypeVar("T")
 
 _LOOK_AGAIN: Final = 2.0
 """Seconds for which a file is taken to be as it was."""
+
+_AUTH_PASSWORD: Final = re.compile(r" *SCRAM-[^$:]+\$[^$:]+:[^$:]+\$[^:]+:[^:]+")
 
 _MOST_OCTETS: Final = 256 * 1024 * 1024
 
@@ -52,6 +55,11 @@ class TableFile(Generic[T]):
         self._table: T | None = None
         self._seen: object = None
         self._looked_at = -_LOOK_AGAIN
+
+    @property
+    def latest(self) -> T | None:
+        """What was read last, without a look at the file; None: nothing yet."""
+        return self._table
 
     async def table(self) -> T:
         """The table of the day.
@@ -121,7 +129,9 @@ def parse_passwords(text: str) -> dict[str, str]:
     table: dict[str, str] = {}
     for number, line in lines_of(text):
         name, colon, rest = line.partition(":")
-        stored = rest.partition(":")[0].strip()
+        # RFC 5803's form, alone of all, has a colon in it.
+        whole = _AUTH_PASSWORD.match(rest)
+        stored = (whole[0] if whole else rest.partition(":")[0]).strip()
         if not colon or not name.strip() or not stored:
             raise HalfWritten(f"line {number} is not user:hash")
         table[name.strip()] = stored

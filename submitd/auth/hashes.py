@@ -28,6 +28,11 @@ from submitd.auth.errors import DirectoryUnavailable
 _SCHEME: Final = re.compile(
     r"\{([A-Za-z0-9-]+)(?:\.(B64|BASE64|HEX))?\}(.*)", re.IGNORECASE | re.DOTALL
 )
+_AUTH_PASSWORD: Final = re.compile(
+    r" *(SCRAM-SHA-(?:1|256)) *\$([^:$]*):([^:$]*)\$([^:$]*):([^:$]*)", re.IGNORECASE
+)
+"""An authPassword value (RFC 5803 section 2)."""
+
 _FAMILIES: Final = re.compile(
     # Traditional DES, MD5, SHA-256 and SHA-512; then bcrypt; then yescrypt,
     # gost-yescrypt and scrypt with at most 1 GiB and one pass. What libcrypt knows
@@ -63,6 +68,8 @@ def verify(stored: str, password: str) -> bool:
     """
     if not password or "\0" in password:
         return False
+    if (scram := _AUTH_PASSWORD.fullmatch(stored)) is not None:
+        stored = "{{{}}}{},{},{},{}".format(*(one.strip() for one in scram.groups()))
     if (found := _SCHEME.fullmatch(stored)) is None:
         return (_argon2 if stored.startswith("$argon2") else _crypt)(stored, password)
     name, encoding, value = found[1].upper(), (found[2] or "").upper(), found[3]
@@ -72,6 +79,17 @@ def verify(stored: str, password: str) -> bool:
     if encoding and name not in _OCTETS:
         value = _decoded(value, encoding)
     return check(value, password)
+
+
+def clear_text(stored: str) -> str | None:
+    """The password itself, where that is what is stored; None: it is not."""
+    found = _SCHEME.fullmatch(stored)
+    if found is None or _CHECKS.get(found[1].upper()) is not _plain:
+        return None
+    try:
+        return _decoded(found[3], found[2].upper()) if found[2] else found[3]
+    except UnknownScheme:
+        return None
 
 
 def is_locked(stored: str) -> bool:

@@ -1,12 +1,12 @@
 """The way in: throttle, cache, portal, and the submitter at the end."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from attrs import frozen
-from twisted.cred.credentials import UsernamePassword
+from twisted.cred.credentials import ICredentials, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
@@ -18,6 +18,7 @@ from submitd.auth.addresses import AddressRules
 from submitd.auth.checkers import StackedChecker
 from submitd.auth.directory import People, stripped
 from submitd.auth.errors import AccountLocked, DirectoryUnavailable, TooManyFailures
+from submitd.auth.proofs import PASSWORDS, KnownKeys, ProofChecker, Proofs
 from submitd.auth.submitter import ISubmitter, Permission, Submitter
 from submitd.auth.throttle import (
     Attempt,
@@ -29,6 +30,10 @@ from submitd.auth.throttle import (
 )
 from submitd.mail.network import counted_as
 from submitd.observe.events import ACCOUNT_LOCKED, Events
+from submitd.sasl.channel import Channel
+from submitd.sasl.mechanism import Mechanism, Proof
+
+T = TypeVar("T")
 
 _MOST_CACHED: Final = 20_000
 _LONGEST: Final = 320
@@ -101,14 +106,17 @@ class LoginPortal:
         time_out: timedelta,
         events: Events,
         secret: bytes,
+        proofs: Proofs | None = None,
     ) -> None:
         """``cache``, ``cache_failures``: how long; None: not at all.
 
         ``time_out``: for one log-in in all. ``secret``: random octets, of this
         start and the same in all workers, that fingerprints are keyed with.
+        ``proofs``: ways without a password; None: there are none.
         """
         self._clock = clock
-        self._portal = Portal(realm, [checker])
+        self._portal = Portal(realm, [checker, ProofChecker()])
+        self._proofs = proofs
         self._realm = realm
         self._counts = counts
         self._people = people
@@ -147,6 +155,54 @@ class LoginPortal:
         )
         self._store(proved, submitter, self._keep)
         return self._acting_as(submitter, authcid, authzid)
+
+    def mechanisms(self, channel: Channel | None) -> tuple[Mechanism, ...]:
+        """What a client can be offered now; ``channel`` None: TLS is still to come."""
+        return PASSWORDS if self._proofs is None else self._proofs.mechanisms(channel)
+
+    async def keys(self, authcid: str, client: str) -> KnownKeys:
+        """The stored keys of a name for SCRAM, or what looks like some.
+
+        Raises:
+            TooManyFailures: put off; nobody was asked (454).
+            DirectoryUnavailable: cannot tell (454).
+        """
+        assert self._proofs is not None, "nobody else asks for keys"  # noqa: S101
+        account = self._account(authcid)
+        attempt = Attempt(client, account, fingerprint(self._secret, account, "keys"))
+        place = await self._place(attempt)
+        try:
+            name = authcid[:_LONGEST]
+            return await self._in_time(self._proofs.keys(name, account))
+        finally:
+            # Who has asked has not guessed yet: the proof takes a place of its own.
+            self._counts.ended(attempt, place, Outcome.CANNOT_TELL)
+
+    async def prove(
+        self,
+        proof: Proof,
+        client: str,
+        *,
+        known: KnownKeys | None = None,
+        channel: Channel | None = None,
+    ) -> Submitter:
+        """The submitter that this proof, which is no password, is one of.
+
+        ``known``: what `keys` gave before, for a proof by SCRAM.
+
+        Raises: as `login`.
+        """
+        assert self._proofs is not None, "nothing else is offered"  # noqa: S101
+        shown = self._proofs.shown(proof, known, channel)
+        submitter = await self._attempt(
+            self._account(shown.counted_as),
+            fingerprint(self._secret, shown.counted_as, shown.tells_apart),
+            client,
+            lambda: self._ask(shown),
+        )
+        return self._acting_as(
+            submitter, shown.authcid or submitter.login, shown.authzid
+        )
 
     def _account(self, authcid: str) -> str:
         """What failures are counted for."""
@@ -210,7 +266,9 @@ class LoginPortal:
                 raise UnauthorizedLogin("refused a moment ago")
             del self._refused[mark]
         try:
-            return await self._ask(authcid, password)
+            return await self._ask(
+                UsernamePassword(authcid.encode(), password.encode())
+            )
         except UnauthorizedLogin:
             if self._keep_failures > 0:
                 self._refused[mark] = self._clock.seconds() + self._keep_failures
@@ -250,16 +308,20 @@ class LoginPortal:
             await self._rules.permissions(name, entry),
         )
 
-    async def _ask(self, authcid: str, password: str) -> Submitter:
-        asking: Deferred[Any] = self._portal.login(
-            UsernamePassword(authcid.encode(), password.encode()), None, ISubmitter
+    async def _ask(self, credentials: ICredentials) -> Submitter:
+        _, submitter, _ = await self._in_time(
+            self._portal.login(credentials, None, ISubmitter)
         )
-        try:
-            _, submitter, _ = await asking.addTimeout(self._time_out, self._clock)
-        except TimedOut:
-            raise DirectoryUnavailable("the log-in took too long") from None
         assert isinstance(submitter, Submitter)  # noqa: S101
         return submitter
+
+    async def _in_time(self, asked: Coroutine[Any, Any, T] | Deferred[T]) -> T:
+        """Raises DirectoryUnavailable where it takes too long."""
+        asking = asked if isinstance(asked, Deferred) else Deferred.fromCoroutine(asked)
+        try:
+            return await asking.addTimeout(self._time_out, self._clock)
+        except TimedOut:
+            raise DirectoryUnavailable("the log-in took too long") from None
 
     def _acting_as(self, submitter: Submitter, authcid: str, authzid: str) -> Submitter:
         """Nobody acts as another (RFC 4616 section 2)."""

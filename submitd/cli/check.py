@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from submitd.cli.findings import Finding, Verdict, print_findings
 from submitd.cli.loop import TookTooLong, run_in_reactor
+from submitd.cli.mechanisms import described_log_in
 from submitd.cli.probes import probe
 from submitd.config.errors import ConfigErrors, ConfigProblem
 from submitd.config.reader import Source, read_config
@@ -126,6 +127,7 @@ def described(config: Config, material: Material) -> Iterator[Finding]:
             f"{one.host} port {one.port}" for one in addresses_of(listener)
         )
         yield Finding(Verdict.GOOD, f"listener {name}", f"{where}, {_manner(listener)}")
+    yield from described_log_in(config)
     if material.order is not None:
         yield Finding(Verdict.GOOD, "certificate", _ordered(material.order, config))
     for name, signer in material.signers.items():

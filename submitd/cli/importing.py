@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
@@ -23,12 +23,14 @@ from submitd.cli.postfix import (
     Root,
     Service,
     Unreadable,
+    dovecot_mechanisms,
     read_dovecot,
     read_opendkim,
     read_postfix,
     read_settings,
     read_table,
 )
+from submitd.sasl.mechanism import MECHANISMS
 
 _MOST_RULES: Final = 20
 """Addresses that get a rule each; more are better kept in a file."""
@@ -420,6 +422,30 @@ class Import:
             return
         for number, source in enumerate(read_dovecot(dovecot, self._root)):
             self._password_source(source, number)
+        self._mechanisms(dovecot_mechanisms(dovecot, self._root))
+
+    def _mechanisms(self, offered: Sequence[str]) -> None:
+        draft, where = self._draft, "dovecot: auth_mechanisms"
+        for name in offered:
+            if name not in MECHANISMS:
+                draft.left.append(f"{where}, {name}  (no counterpart)")
+        kept = [
+            name
+            for name in MECHANISMS
+            if name.removesuffix("-PLUS") in offered or name in offered
+        ]
+        if "CRAM-MD5" in kept and "password_file" not in draft.tables:
+            kept.remove("CRAM-MD5")
+            draft.left.append(f"{where}, CRAM-MD5  (needs a password file)")
+        if not kept:
+            return
+        draft.set("log_in", "mechanisms", kept, where)
+        if {"OAUTHBEARER", "XOAUTH2"} & set(kept):
+            draft.remark("log_in", "Say in [log_in.oauth] who issues the tokens.")
+        if "EXTERNAL" in kept:
+            draft.remark(
+                "log_in", "Say in [tls] client_ca_file who vouches for clients."
+            )
 
     def _password_source(self, source: PasswordSource, number: int) -> None:
         draft, settings = self._draft, source.settings

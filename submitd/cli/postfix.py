@@ -208,6 +208,19 @@ def read_dovecot(folder: Path, root: Root) -> list[PasswordSource]:
     return sources
 
 
+def dovecot_mechanisms(folder: Path, root: Root) -> list[str]:
+    """The ways to log in that Dovecot offers, in capitals; empty: it does not say.
+
+    Blocks. Raises Unreadable.
+    """
+    found: list[str] = []
+    for line in _included(folder / "dovecot.conf", root, 0):
+        name, _, value = line.partition("=")
+        if name.strip() == "auth_mechanisms":
+            found = value.replace(",", " ").upper().split()
+    return found
+
+
 def _included(name: Path, root: Root, depth: int) -> Iterator[str]:
     for raw in root.text(name).splitlines():
         line = raw.partition(" #")[0].strip()

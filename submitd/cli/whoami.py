@@ -84,7 +84,7 @@ async def portal_of(
         to_standard_error(Level.WARN),
         secrets.token_bytes(32),
     )
-    login.start()
+    await login.start()
     try:
         yield login.portal
     finally:

@@ -13,6 +13,7 @@ from submitd.config.sections import (
     AcmeSection,
     Config,
     ListenerSection,
+    OAuthSection,
     RuleSection,
     ServerSection,
 )
@@ -223,6 +224,7 @@ def _contradictions(config: Config, reading: _Reading) -> Iterator[ConfigProblem
         yield from _listener_problems(config, name, listener, reading)
     yield from _shared_ports(config, reading)
     yield from _directory_problems(config, reading)
+    yield from _log_in_problems(config, reading)
     for name, rule in config.senders.rule.items():
         yield from _rule_problems(config, name, rule, reading)
     for name, domain in config.dkim.domain.items():
@@ -340,7 +342,10 @@ def _directory_problems(config: Config, reading: _Reading) -> Iterator[ConfigPro
     if ldap.bind_dn and not ldap.bind_password_file:
         right = "is needed with bind_dn"
         yield reading.problem(("ldap", "bind_password_file"), None, right)
-    if ldap.check == "hash" and not ldap.bind_dn:
+    if ldap.scram_attribute and not ldap.bind_dn:
+        right = "scram_attribute needs an account that may read it"
+        yield reading.problem(("ldap", "bind_dn"), None, right)
+    elif ldap.check == "hash" and not ldap.bind_dn:
         right = 'check = "hash" needs an account that may read hashes'
         yield reading.problem(("ldap", "bind_dn"), None, right)
     for url in ldap.servers:
@@ -356,6 +361,52 @@ def _directory_problems(config: Config, reading: _Reading) -> Iterator[ConfigPro
             yield reading.problem(("ldap", "servers"), url, right)
     yield from _filter_problems(("ldap", "filter"), ldap.filter, ("login",), reading)
     yield from _filter_problems(("ldap", "lock_filter"), ldap.lock_filter, (), reading)
+
+
+def _log_in_problems(config: Config, reading: _Reading) -> Iterator[ConfigProblem]:
+    log_in = config.log_in
+    if "CRAM-MD5" in log_in.mechanisms and config.password_file.path is None:
+        right = "CRAM-MD5 needs a [password_file] with passwords in the clear"
+        yield reading.problem(("log_in", "mechanisms"), "CRAM-MD5", right)
+    yield from _oauth_problems(log_in.oauth, reading)
+    external, where = log_in.external, ("log_in", "external")
+    if external.user != "subject":
+        if external.subject:
+            right = 'is for user = "subject" only'
+            yield reading.problem((*where, "subject"), external.subject, right)
+        return
+    # Not at the top: few sites have client certificates.
+    from submitd.auth.certificates import BadPattern, BySubject
+
+    try:
+        BySubject(external.subject)
+    except BadPattern:
+        right = "must be a subject with {login} in it once: CN={login},O=Example"
+        yield reading.problem((*where, "subject"), external.subject or None, right)
+
+
+def _oauth_problems(oauth: OAuthSection, reading: _Reading) -> Iterator[ConfigProblem]:
+    where = ("log_in", "oauth")
+    ways = ("keys_url", "keys_file", "introspection_url")
+    chosen = [one for one in ways if getattr(oauth, one)]
+    if not oauth.issuer:
+        if chosen:
+            right = f"is needed with {chosen[0]}: who issues the tokens"
+            yield reading.problem((*where, "issuer"), None, right)
+        return
+    if len(chosen) != 1:
+        right = f"needs exactly one of {', '.join(ways)}"
+        found = f"; there are {', '.join(chosen)}" if chosen else ""
+        yield reading.problem((*where, "issuer"), oauth.issuer, right + found)
+    if not oauth.audience:
+        right = "is needed: or a token for any other service would be one for us"
+        yield reading.problem((*where, "audience"), None, right)
+    if not oauth.algorithms:
+        yield reading.problem((*where, "algorithms"), [], "must name at least one")
+    if bool(oauth.client_id) != bool(oauth.client_secret_file):
+        right = "`client_id` and `client_secret_file` go together"
+        written = oauth.client_secret_file or None
+        yield reading.problem((*where, "client_secret_file"), written, right)
 
 
 def _filter_problems(

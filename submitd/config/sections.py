@@ -22,6 +22,7 @@ from submitd.config.values import (
     network,
     optional_address,
     optional_domain,
+    optional_https_url,
     optional_path,
     or_off,
     path,
@@ -35,6 +36,7 @@ from submitd.config.values import (
     truth,
     whole,
 )
+from submitd.sasl.mechanism import MECHANISMS
 
 
 def workers(value: object) -> int | None:
@@ -148,6 +150,13 @@ class TlsSection:
         text,
         "OpenSSL cipher list for TLS 1.2. Empty: modern ones (RFC 9325).",
         default="",
+    )
+    client_ca_file: Path | None = setting(
+        optional_path,
+        "PEM: who may vouch for clients that log in by certificate (EXTERNAL). "
+        "Empty: no client is asked for one.",
+        default="",
+        example="/etc/submitd/tls/people.pem",
     )
     acme: bool = setting(
         truth,
@@ -350,6 +359,114 @@ class LimitsSection:
 
 
 @frozen(kw_only=True)
+class ScramSection:
+    """SCRAM: what keys look like of names that have none, so that none is learnt."""
+
+    iterations: int = setting(
+        whole(1, 5_000_000), "As your keys are made with.", default=4096
+    )
+    salt: int = setting(whole(8, 64), "Octets of a salt, as in your keys.", default=16)
+
+
+@frozen(kw_only=True)
+class OAuthSection:
+    """Tokens (OAUTHBEARER and XOAUTH2). One of the keys or the introspection."""
+
+    issuer: str = setting(
+        optional_https_url,
+        "Who issues tokens, as in their `iss`. Empty: there are no tokens.",
+        default="",
+        example="https://id.example.org/realms/example",
+    )
+    audience: tuple[str, ...] = setting(
+        listed(filled_text),
+        "Values of `aud`: a token must have one of them.",
+        default=(),
+        example=["submit.example.org"],
+    )
+    user_claim: str = setting(
+        filled_text,
+        "Claim that names the login. Nobody may be able to choose its value.",
+        default="preferred_username",
+    )
+    scope: tuple[str, ...] = setting(
+        listed(filled_text),
+        "Scopes that a token must have, all of them.",
+        default=(),
+        example=["mail.send"],
+    )
+    keys_url: str = setting(
+        optional_https_url,
+        "Where the issuer's keys are (JWK set, RFC 7517).",
+        default="",
+        example="https://id.example.org/realms/example/certs",
+    )
+    keys_file: Path | None = setting(
+        optional_path, "… or a file with them.", default=""
+    )
+    algorithms: tuple[str, ...] = setting(
+        listed(
+            choice(
+                "RS256",
+                "RS384",
+                "RS512",
+                "PS256",
+                "PS384",
+                "PS512",
+                "ES256",
+                "ES384",
+                "ES512",
+                "EdDSA",
+                "Ed25519",
+            )
+        ),
+        "How its tokens may be signed.",
+        default=("RS256", "PS256", "ES256", "EdDSA", "Ed25519"),
+    )
+    introspection_url: str = setting(
+        optional_https_url,
+        "Where the issuer says whether a token is valid (RFC 7662).",
+        default="",
+        example="https://id.example.org/realms/example/introspect",
+    )
+    client_id: str = setting(
+        text, "Who we are to it. Empty: it asks nobody who they are.", default=""
+    )
+    client_secret_file: str = setting(
+        text, 'File with our secret there, or "credential:NAME" of systemd.', default=""
+    )
+    ca_file: Path | None = setting(
+        optional_path,
+        "PEM: who may vouch for the issuer's web server. Empty: the system's.",
+        default="",
+    )
+    time_out: timedelta = setting(
+        span(0.1), "Time for one question to the issuer.", default="5s"
+    )
+    leeway: timedelta = setting(
+        span(), "How far its clock and ours may differ.", default="30s"
+    )
+
+
+@frozen(kw_only=True)
+class ExternalSection:
+    """Certificates of clients (EXTERNAL), from `[tls] client_ca_file`."""
+
+    user: str = setting(
+        choice("email", "upn", "subject"),
+        'What names the login: a mail address ("email") or a principal name ("upn") '
+        'among the alternative names, or the "subject".',
+        default="email",
+    )
+    subject: str = setting(
+        text,
+        'With user = "subject": what subjects look like.',
+        default="",
+        example="CN={login},OU=people,O=Example",
+    )
+
+
+@frozen(kw_only=True)
 class ExtensionsSection:
     """What a mail program may ask for with a message, beyond sending it."""
 
@@ -377,6 +494,13 @@ class ExtensionsSection:
 class LogInSection:
     """Passwords: who checks them, how guessing is slowed down."""
 
+    mechanisms: tuple[str, ...] = setting(
+        listed(choice(*MECHANISMS)),
+        "Ways to log in, each offered where it can be served. Empty: all but CRAM-MD5, "
+        "which needs passwords that are stored in the clear.",
+        default=(),
+        example=["PLAIN", "LOGIN", "CRAM-MD5"],
+    )
     order: tuple[str, ...] = setting(
         listed(choice("ldap", "password_file")),
         "Sources in the order asked; those not configured are passed over.",
@@ -422,6 +546,20 @@ class LogInSection:
         default="30d",
     )
     time_out: timedelta = setting(span(1), "Time for one log-in in all.", default="20s")
+    scram: ScramSection = field(
+        default=Factory(ScramSection), metadata={"table": ScramSection}
+    )
+    oauth: OAuthSection = field(
+        default=Factory(OAuthSection), metadata={"table": OAuthSection}
+    )
+    external: ExternalSection = field(
+        default=Factory(ExternalSection), metadata={"table": ExternalSection}
+    )
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The mechanisms, also where none is named."""
+        return self.mechanisms or tuple(one for one in MECHANISMS if one != "CRAM-MD5")
 
 
 @frozen(kw_only=True)
@@ -450,6 +588,13 @@ class LdapSection:
     )
     hash_attribute: str = setting(
         filled_text, "Attribute with the hash.", default="mailPassword"
+    )
+    scram_attribute: str = setting(
+        text,
+        "Attribute with everybody's keys for SCRAM, as `{SCRAM-SHA-256}…` or in the "
+        "form of RFC 5803. Empty: people of the directory have none.",
+        default="",
+        example="authPassword",
     )
     base: str = setting(
         text, "Where people are.", default="", example="ou=people,dc=example,dc=org"

@@ -10,6 +10,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from attrs import field
 
@@ -206,6 +207,33 @@ def domain(value: object) -> str:
         return parse_domain(filled_text(value))
     except BadAddress as problem:
         raise ValueError("must be a domain name such as mail.example.org") from problem
+
+
+def https_url(value: object) -> str:
+    """An address of a web server under TLS."""
+    right = 'must be an https:// URL such as "https://id.example.org/keys"'
+    try:
+        parts = urlsplit(filled_text(value))
+        is_right = parts.port != 0
+    except ValueError:
+        raise ValueError(right) from None
+    if not (
+        is_right
+        and parts.scheme == "https"
+        and parts.hostname
+        and parts.username is None
+        and not parts.fragment
+        and text(value).isascii()
+        and text(value).isprintable()
+        and " " not in text(value)
+    ):
+        raise ValueError(right)
+    return text(value)
+
+
+def optional_https_url(value: object) -> str:
+    """An address of a web server under TLS, or empty."""
+    return https_url(value) if value != "" else ""
 
 
 def certificate_name(value: object) -> str:

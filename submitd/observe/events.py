@@ -155,6 +155,9 @@ DIRECTORY_DOWN: Final = LogEvent(
 DIRECTORY_ODD: Final = LogEvent(
     "directory-odd", Level.WARN, "the directory holds something unusable"
 )
+ISSUER_DOWN: Final = LogEvent(
+    "issuer-down", Level.WARN, "the issuer of tokens does not serve"
+)
 ACCOUNT_LOCKED: Final = LogEvent("account-locked", Level.WARN, "locked account")
 
 # Delivery

@@ -1,6 +1,9 @@
 """Log-in, put together: sources, rules, portal."""
 
 import os
+import secrets
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -21,7 +24,6 @@ from submitd.auth.checkers import (
     DirectoryChecker,
     DirectoryHashChecker,
     PasswordFileChecker,
-    Proves,
     StackedChecker,
 )
 from submitd.auth.directory import People, PeopleRules
@@ -29,8 +31,9 @@ from submitd.auth.files import TableFile, parse_passwords, parse_senders
 from submitd.auth.hashes import HashThreads
 from submitd.auth.ldap import Directory, DirectoryServers, Filter, Server
 from submitd.auth.portal import LoginPortal, SubmitterRealm
+from submitd.auth.proofs import ChecksTokens, NamesLogins, Proofs, ScramLooks
 from submitd.auth.throttle import LoginCounts
-from submitd.config.sections import Config, RuleSection
+from submitd.config.sections import Config, OAuthSection, RuleSection
 from submitd.observe.events import Events
 from submitd.process.material import Material
 
@@ -44,15 +47,19 @@ class Login:
         threads: HashThreads,
         directory: Directory | None,
         people: People | None,
+        file: PasswordFileChecker | None = None,
     ) -> None:
         self.portal = portal
         self.people = people
         self._threads = threads
         self._directory = directory
+        self._file = file
 
-    def start(self) -> None:
-        """Start the threads."""
+    async def start(self) -> None:
+        """Start the threads; see what the password file can serve."""
         self._threads.start()
+        if self._file is not None:
+            await self._file.load()
 
     def stop(self) -> Deferred[None]:
         """Close connections, end threads."""
@@ -74,17 +81,19 @@ def build_login(
     domains = frozenset(config.ldap.login_domains)
     directory = _directory(reactor, config, material, events)
     people = None if directory is None else _people(config, directory)
-    sources: dict[str, Proves] = {}
+    sources: dict[str, _Source] = {}
     if people is not None:
+        keys_attribute = config.ldap.scram_attribute
         sources["ldap"] = (
-            DirectoryChecker(people)
+            DirectoryChecker(people, keys_attribute)
             if config.ldap.check == "bind"
             else DirectoryHashChecker(
-                people, config.ldap.hash_attribute, threads, events
+                people, config.ldap.hash_attribute, threads, events, keys_attribute
             )
         )
+    file = None
     if config.password_file.path is not None:
-        sources["password_file"] = PasswordFileChecker(
+        sources["password_file"] = file = PasswordFileChecker(
             TableFile(reactor, config.password_file.path, parse_passwords, events),
             threads,
             events,
@@ -103,9 +112,10 @@ def build_login(
         subaddresses=config.senders.subaddresses,
         events=events,
     )
+    ordered = [sources[one] for one in config.log_in.order if one in sources]
     portal = LoginPortal(
         reactor,
-        StackedChecker([sources[one] for one in config.log_in.order if one in sources]),
+        StackedChecker(ordered),
         SubmitterRealm(people, rules),
         counts,
         people=people,
@@ -116,8 +126,99 @@ def build_login(
         time_out=config.log_in.time_out,
         events=events,
         secret=secret,
+        proofs=_proofs(reactor, config, material, ordered, events, secret),
     )
-    return Login(portal, threads, directory, people)
+    return Login(portal, threads, directory, people, file)
+
+
+_Source = DirectoryChecker | DirectoryHashChecker | PasswordFileChecker
+
+
+def _proofs(
+    reactor: Any,  # noqa: ANN401
+    config: Config,
+    material: Material,
+    sources: Sequence[_Source],
+    events: Events,
+    secret: bytes,
+) -> Proofs:
+    log_in = config.log_in
+    return Proofs(
+        log_in.wanted,
+        sources,
+        looks=ScramLooks(
+            iterations=log_in.scram.iterations, salt=log_in.scram.salt, secret=secret
+        ),
+        tokens=_tokens(reactor, log_in.oauth, material, events),
+        certificates=_certificates(config),
+        nonce=secrets.token_urlsafe,
+        hostname=material.hostname,
+    )
+
+
+def _certificates(config: Config) -> NamesLogins | None:
+    if config.tls.client_ca_file is None:
+        return None
+    # Not at the top: few sites have client certificates.
+    from submitd.auth.certificates import ByEmail, ByPrincipal, BySubject
+
+    match config.log_in.external.user:
+        case "email":
+            return ByEmail()
+        case "upn":
+            return ByPrincipal()
+        case _:
+            return BySubject(config.log_in.external.subject)
+
+
+def _tokens(
+    reactor: Any,  # noqa: ANN401
+    oauth: OAuthSection,
+    material: Material,
+    events: Events,
+) -> ChecksTokens | None:
+    if not oauth.issuer:
+        return None
+    # Not at the top: what these need of libraries takes 8 MB.
+    from submitd.auth.https import HttpsClient
+    from submitd.auth.tokens import (
+        IntrospectedTokens,
+        KeysByUrl,
+        KeysInFile,
+        SignedTokens,
+        TokenRules,
+        basic_authorization,
+        read_key_set,
+    )
+
+    rules = TokenRules(
+        issuer=oauth.issuer,
+        audiences=oauth.audience,
+        user_claim=oauth.user_claim,
+        scopes=oauth.scope,
+        leeway=int(oauth.leeway.total_seconds()),
+        now=time.time,
+    )
+    described = f"{oauth.issuer.rstrip('/')}/.well-known/openid-configuration"
+    web = HttpsClient(reactor, material.oauth_trust, oauth.time_out.total_seconds())
+    if oauth.introspection_url:
+        authorization = (
+            basic_authorization(oauth.client_id, material.oauth_secret)
+            if oauth.client_id
+            else ""
+        )
+        return IntrospectedTokens(
+            lambda form: web.post(oauth.introspection_url, form, authorization),
+            rules,
+            described,
+            events,
+        )
+    keys = (
+        KeysByUrl(reactor, lambda: web.get(oauth.keys_url), events)
+        if oauth.keys_file is None
+        else KeysInFile(TableFile(reactor, oauth.keys_file, read_key_set, events))
+    )
+    return SignedTokens(keys, rules, oauth.algorithms, described)
 
 
 def _directory(
@@ -152,6 +253,8 @@ def _people(config: Config, directory: Directory) -> People:
     ]
     if ldap.check == "hash":
         wanted.append(ldap.hash_attribute)
+    if ldap.scram_attribute:
+        wanted.append(ldap.scram_attribute)
     return People(
         directory,
         PeopleRules(

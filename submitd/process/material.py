@@ -46,6 +46,8 @@ class Material:
 
     ldap_password: str = field(repr=False)
     ldap_trust: Any = field(repr=False)
+    oauth_secret: str = field(repr=False)
+    oauth_trust: Any = field(repr=False)
     route_passwords: Mapping[str, str] = field(repr=False)
     route_trust: Mapping[str, Any] = field(repr=False)
     order: Order | None
@@ -70,6 +72,7 @@ def tls_files_of(config: Config) -> TlsFiles | None:
         key=key,
         minimum=tls.minimum,
         ciphers=tls.ciphers or MODERN_CIPHERS,
+        client_ca=tls.client_ca_file,
     )
 
 
@@ -113,6 +116,11 @@ class _Loading:
             for name, route in config.route.items()
         }
         ldap_trust = self._trust("[ldap] ca_file", config.ldap.ca_file)
+        oauth = config.log_in.oauth
+        oauth_secret = self._secret(
+            "[log_in.oauth] client_secret_file", oauth.client_secret_file
+        )
+        oauth_trust = self._trust("[log_in.oauth] ca_file", oauth.ca_file)
         state = None if files is None else _state_of(files)
         material = Material(
             hostname=hostname,
@@ -122,6 +130,8 @@ class _Loading:
             signers=signers,
             ldap_password=password,
             ldap_trust=ldap_trust,
+            oauth_secret=oauth_secret,
+            oauth_trust=oauth_trust,
             route_passwords=passwords,
             route_trust=trust,
             order=self._order(hostname) if config.tls.acme else None,
@@ -150,6 +160,10 @@ class _Loading:
             return files.load()
         except UnusableCertificate as problem:
             words = str(problem)
+            if files.client_ca and words.startswith(f"{files.client_ca}:"):
+                key = "[tls] client_ca_file"
+                self._problem(key, str(files.client_ca), words)
+                return None
             if acme:
                 right = f"{words}; without the file, a new one is ordered"
                 self._problem("[tls] acme", True, right)

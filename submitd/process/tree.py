@@ -38,8 +38,6 @@ from submitd.policy.content import read_authors
 from submitd.process.login import build_login
 from submitd.process.material import Material
 from submitd.process.quota import quotas_of
-from submitd.sasl.login import Login as LoginMechanism
-from submitd.sasl.plain import Plain
 from submitd.server.allowance import Allowances
 from submitd.server.desk import Desk, DeskServices
 from submitd.server.intake import ContentRules
@@ -190,7 +188,7 @@ class WorkerTree:
     async def start(self) -> None:
         """Start it all; listening comes last."""
         self._spool.start()
-        self._login.start()
+        await self._login.start()
         self._scheduler.startService()
         if self._watch is not None:
             self._watch.startService()
@@ -394,7 +392,6 @@ class WorkerTree:
             else LineEnds.NORMALISE
         )
         hostname = self._material.hostname
-        mechanisms = (Plain(), LoginMechanism())
         portal = self._services.portal
         extensions = _extensions(config.extensions)
 
@@ -404,7 +401,8 @@ class WorkerTree:
                 manner,
                 session_limits,
                 extensions=extensions,
-                mechanisms=mechanisms,
+                # Under TLS its desk offers what is then possible.
+                mechanisms=portal.mechanisms(None),
                 line_ends=line_ends,
             )
             trusted_as = (

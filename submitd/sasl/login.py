@@ -4,7 +4,7 @@ As in draft-murchison-sasl-login-00. The initial response, where there is
 one, is the name.
 """
 
-from submitd.sasl.mechanism import Password, Step
+from submitd.sasl.mechanism import Password, Plainly, Step
 from submitd.sasl.prepare import prepare
 
 
@@ -17,7 +17,7 @@ class Login:
         return LoginExchange()
 
 
-class LoginExchange:
+class LoginExchange(Plainly):
     """Waits for the name, then for the password."""
 
     first_challenge = b"Username:"

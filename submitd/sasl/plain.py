@@ -1,6 +1,6 @@
 """PLAIN (RFC 4616)."""
 
-from submitd.sasl.mechanism import Password, Step
+from submitd.sasl.mechanism import Password, Plainly, Step
 from submitd.sasl.prepare import prepare
 
 
@@ -13,7 +13,7 @@ class Plain:
         return PlainExchange()
 
 
-class PlainExchange:
+class PlainExchange(Plainly):
     """Waits for the one response."""
 
     first_challenge = b""

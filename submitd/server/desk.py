@@ -1,6 +1,6 @@
 """A session's questions, answered: who is this, may they send this, keep it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 from attrs import evolve, frozen
@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from submitd.auth.errors import DirectoryUnavailable, TooManyFailures
 from submitd.auth.portal import LoginPortal
+from submitd.auth.proofs import KnownKeys
 from submitd.auth.submitter import Submitter
 from submitd.mail.address import Mailbox
 from submitd.mail.envelope import SubmittedBy
@@ -30,15 +31,21 @@ from submitd.observe.events import (
 from submitd.observe.metrics import Metrics
 from submitd.policy.recipient import check_recipient
 from submitd.policy.sender import SENDER_OK, check_sender
+from submitd.sasl.channel import Channel
+from submitd.sasl.mechanism import Certificate, Digest, KeysProof, Proof, Token
 from submitd.server.allowance import Allowance, Allowances
 from submitd.server.intake import ContentIntake, ContentRules
 from submitd.server.limits import LoginPlaces
+from submitd.smtp.conversation import Answer
 from submitd.smtp.event import (
     ContentArrived,
     ContentEnded,
     ContentOffered,
     Event,
+    KeysFound,
+    KeysWanted,
     PasswordOffered,
+    ProofOffered,
     RecipientOffered,
     SenderOffered,
     TransactionAborted,
@@ -124,15 +131,21 @@ class Desk:
         self._place: str | None = None
         self._is_closed = False
         self._tls: TlsFacts | None = None
+        self._channel: Channel | None = None
+        self._known: KnownKeys | None = None
+        """Of the log-in that is under way, by SCRAM."""
+
         self._reverse_path: Mailbox | None = None
         self._content: ContentIntake | None = None
         self._stored: SpoolUnavailable | None = None
 
-    def tls_started(self, facts: TlsFacts) -> None:
-        """TLS is up: what the trace field will say."""
+    def tls_started(self, facts: TlsFacts, channel: Channel) -> None:
+        """TLS is up: what the trace field will say, and what log-ins may rest on."""
         self._tls = facts
+        self._channel = channel
+        self._session.offer(self._services.portal.mechanisms(channel))
 
-    def answer(self, event: Event) -> Reply | Awaitable[Reply | None] | None:
+    def answer(self, event: Event) -> Answer | Awaitable[Answer]:
         """Answer at once, or with something to wait for.
 
         What needs no waiting takes no turn of the loop: at a thousand
@@ -149,8 +162,10 @@ class Desk:
                 return self._take_content(event.octets)
             case ContentEnded():
                 return self._finish_content()
-            case PasswordOffered():
+            case PasswordOffered() | ProofOffered():
                 return self._log_in(event)
+            case KeysWanted():
+                return self._find_keys(event)
             case TransactionAborted():
                 self.abandon()
                 return None
@@ -174,32 +189,60 @@ class Desk:
 
     # Who is this?
 
-    async def _log_in(self, offered: PasswordOffered) -> Reply:
-        services = self._services
-        name = offered.authcid[:_MOST_OF_A_NAME]
-        facts = {
-            "session": self._id,
-            "client": self._client,
-            "mechanism": offered.mechanism,
-        }
+    async def _find_keys(self, wanted: KeysWanted) -> KeysFound | Reply:
+        """The brake comes before the question, not only before the proof."""
+        portal, name = self._services.portal, wanted.authcid[:_MOST_OF_A_NAME]
+        self._known = None
         try:
-            who = await services.portal.login(
-                offered.authcid, offered.authzid, offered.password, self._client
-            )
-        except TooManyFailures:
+            self._known = await portal.keys(wanted.authcid, self._client)
+        except (TooManyFailures, DirectoryUnavailable) as problem:
+            return self._put_off(problem, name, self._attempt_by(wanted.mechanism))
+        return KeysFound(self._known.keys)
+
+    def _attempt_by(self, mechanism: str) -> dict[str, str]:
+        return {"session": self._id, "client": self._client, "mechanism": mechanism}
+
+    def _put_off(
+        self,
+        problem: TooManyFailures | DirectoryUnavailable,
+        name: str,
+        facts: Mapping[str, str],
+    ) -> Reply:
+        services = self._services
+        if isinstance(problem, TooManyFailures):
             services.metrics.logins.labels("braked").inc()
             services.events.emit(LOGIN_BRAKED, login=name, **facts)
             return BRAKED
+        services.metrics.logins.labels("unavailable").inc()
+        services.events.emit(
+            LOGIN_UNAVAILABLE, login=name, reason=str(problem), **facts
+        )
+        return CANNOT_TELL
+
+    async def _prove(self, offered: PasswordOffered | ProofOffered) -> Submitter:
+        """Raises as `LoginPortal.login`."""
+        portal = self._services.portal
+        known, self._known = self._known, None
+        if isinstance(offered, PasswordOffered):
+            return await portal.login(
+                offered.authcid, offered.authzid, offered.password, self._client
+            )
+        return await portal.prove(
+            _proof_in(offered), self._client, known=known, channel=self._channel
+        )
+
+    async def _log_in(self, offered: PasswordOffered | ProofOffered) -> Reply:
+        services = self._services
+        name = _name_in(offered)[:_MOST_OF_A_NAME]
+        facts = self._attempt_by(offered.mechanism)
+        try:
+            who = await self._prove(offered)
         except UnauthorizedLogin as refusal:
             services.metrics.logins.labels("refused").inc()
             services.events.emit(LOGIN_FAILED, login=name, reason=str(refusal), **facts)
             return LOGIN_REFUSED
-        except DirectoryUnavailable as problem:
-            services.metrics.logins.labels("unavailable").inc()
-            services.events.emit(
-                LOGIN_UNAVAILABLE, login=name, reason=str(problem), **facts
-            )
-            return CANNOT_TELL
+        except (TooManyFailures, DirectoryUnavailable) as problem:
+            return self._put_off(problem, name, facts)
         if not await self._take_place(who.login):
             services.metrics.logins.labels("crowded").inc()
             services.events.emit(LOGIN_BRAKED, login=who.login, reason="crowd", **facts)
@@ -381,6 +424,20 @@ class Desk:
         if spooled.recipients:
             services.delivery.take(spooled)
         return Reply(250, EnhancedCode(2, 0, 0), f"Ok: queued as {content.queue_id}")
+
+
+def _proof_in(offered: ProofOffered) -> Proof:
+    proof = offered.proof
+    assert isinstance(proof, KeysProof | Digest | Token | Certificate)  # noqa: S101
+    return proof
+
+
+def _name_in(offered: PasswordOffered | ProofOffered) -> str:
+    """Who a client says they are, for the log; empty where it says nothing."""
+    if isinstance(offered, PasswordOffered):
+        return offered.authcid
+    proof = _proof_in(offered)
+    return proof.authcid if isinstance(proof, KeysProof | Digest) else proof.authzid
 
 
 def _vouched_for(who: Submitter, sender: SenderOffered) -> SenderOffered:

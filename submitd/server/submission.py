@@ -33,11 +33,14 @@ from submitd.observe.events import (
     Events,
 )
 from submitd.observe.metrics import Metrics
+from submitd.sasl.channel import Channel
 from submitd.server.limits import ConnectionCounts, Strangers
 from submitd.server.proxy import BadProxyHeader, read_proxy_header
-from submitd.smtp.event import Event, SenderOffered, TlsWanted
+from submitd.smtp.conversation import Answer
+from submitd.smtp.event import Event, KeysFound, SenderOffered, TlsWanted
 from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession
+from submitd.tls.peer import channel_of
 from submitd.tls.server import ServerTls
 
 LOCAL_FAULT: Final = Reply(421, EnhancedCode(4, 3, 0), "Local fault, closing")
@@ -83,11 +86,11 @@ _HEADER_TIME: Final = 10.0
 class AnswersEvents(Protocol):
     """What a connection needs of its desk."""
 
-    def answer(self, event: Event) -> Reply | Awaitable[Reply | None] | None:
+    def answer(self, event: Event) -> Answer | Awaitable[Answer]:
         """Answer a session's event at once, or with something to wait for."""
 
-    def tls_started(self, facts: TlsFacts) -> None:
-        """TLS is up: what the trace field will say."""
+    def tls_started(self, facts: TlsFacts, channel: Channel) -> None:
+        """TLS is up: what the trace field will say, and what log-ins may rest on."""
 
     def abandon(self) -> None:
         """The session is broken: drop what it had begun."""
@@ -227,7 +230,7 @@ class SubmissionProtocol(Connection):
             version=connection.get_protocol_version_name(),
             cipher=connection.get_cipher_name() or "unknown",
         )
-        self._desk.tls_started(facts)
+        self._desk.tls_started(facts, channel_of(connection))
         self.factory.events.emit(
             TLS_STARTED, session=self._id, version=facts.version, cipher=facts.cipher
         )
@@ -416,11 +419,12 @@ class SubmissionProtocol(Connection):
                     session.answer(SHUTTING_DOWN)
                     continue
                 answer = self._desk.answer(event)
-                if answer is not None and type(answer) is not Reply:
-                    self._busy = True
-                    self._drive(self._answer_later(answer))  # type: ignore[arg-type]
-                    return
-                session.answer(answer)
+                if answer is None or type(answer) is Reply or type(answer) is KeysFound:
+                    session.answer(answer)
+                    continue
+                self._busy = True
+                self._drive(self._answer_later(answer))  # type: ignore[arg-type]
+                return
             self._settle()
         except Exception as fault:  # noqa: BLE001
             self._give_up(fault)
@@ -431,7 +435,7 @@ class SubmissionProtocol(Connection):
     def _failed(self, failure: Failure) -> None:
         self._give_up(failure.value)
 
-    async def _answer_later(self, answer: Awaitable[Reply | None]) -> None:
+    async def _answer_later(self, answer: Awaitable[Answer]) -> None:
         self._flush()
         result = await answer
         self._session.answer(result)

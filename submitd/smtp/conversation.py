@@ -9,7 +9,10 @@ from submitd.smtp.event import (
     ContentEnded,
     ContentOffered,
     Event,
+    KeysFound,
+    KeysWanted,
     PasswordOffered,
+    ProofOffered,
     RecipientOffered,
     SenderOffered,
 )
@@ -18,16 +21,25 @@ from submitd.smtp.reply import Reply
 
 _YES: Final[Mapping[type[Event], int]] = {
     PasswordOffered: 235,
+    ProofOffered: 235,
+    KeysWanted: 0,
     SenderOffered: 250,
     RecipientOffered: 250,
     ContentOffered: 354,
     ContentEnded: 250,
 }
-"""The questions, and the positive answer to each. Other events are news."""
+"""The questions, and the positive answer to each. Other events are news.
+
+A yes to `KeysWanted` is no reply.
+"""
 
 
 _MOST_SAID: Final = 64 * 1024
 """Octets of replies: a command of eight may have an answer of three hundred."""
+
+
+Answer = Reply | KeysFound | None
+"""What `Conversation.answer` takes."""
 
 
 class ProtocolMisuse(Exception):
@@ -94,7 +106,7 @@ class Conversation(ABC):
             if self.is_closing or self.is_full or not self._read():
                 return None
 
-    def answer(self, verdict: Reply | None) -> None:
+    def answer(self, verdict: Answer) -> None:
         """Settle the event that was given last.
 
         Raises:
@@ -103,6 +115,12 @@ class Conversation(ABC):
         question = self._question
         if question is None:
             raise ProtocolMisuse("there is no open question")
+        if isinstance(verdict, KeysFound):
+            if not isinstance(question, KeysWanted):
+                raise ProtocolMisuse(f"keys are no answer to {question!r}")
+            self._question = None
+            self._settle_keys(verdict)
+            return
         yes = _YES.get(type(question))
         if verdict is None:
             if yes is not None:
@@ -164,6 +182,10 @@ class Conversation(ABC):
     @abstractmethod
     def _settle(self, question: Event, verdict: Reply) -> None:
         """Go on with ``verdict``, and say it."""
+
+    @abstractmethod
+    def _settle_keys(self, found: KeysFound) -> None:
+        """Go on with the log-in that asked for them."""
 
     @abstractmethod
     def _settle_news(self, news: Event) -> None:

@@ -1,8 +1,8 @@
 """What a server session asks of the world, and tells it.
 
 Every event is answered exactly once, with `ServerSession.answer`: a question
-with a `Reply`, a piece of news (`ContentArrived`, `TransactionAborted`,
-`TlsWanted`) with None.
+with a `Reply` (`KeysWanted` with `KeysFound`, too), a piece of news
+(`ContentArrived`, `TransactionAborted`, `TlsWanted`) with None.
 """
 
 from datetime import datetime
@@ -41,6 +41,34 @@ class PasswordOffered:
     """As whom they want to act; empty where the client did not say."""
 
     password: str = field(repr=False)
+
+
+@frozen
+class ProofOffered:
+    """AUTH brought another proof than a password. Answer 235, 535 or 454."""
+
+    mechanism: str
+    proof: object = field(repr=False)
+    """As the mechanism made it: the session does not look into it."""
+
+
+@frozen
+class KeysWanted:
+    """AUTH cannot go on without the stored keys of a name (SCRAM).
+
+    Answer with `KeysFound`, also where nobody has that name, or with 454.
+    """
+
+    mechanism: str
+    authcid: str
+    """SASLprep has been applied."""
+
+
+@frozen
+class KeysFound:
+    """The answer to `KeysWanted`, for the mechanism to use."""
+
+    keys: object = field(repr=False)
 
 
 @frozen
@@ -114,6 +142,8 @@ class TransactionAborted:
 Event = (
     TlsWanted
     | PasswordOffered
+    | ProofOffered
+    | KeysWanted
     | SenderOffered
     | RecipientOffered
     | ContentOffered

@@ -8,14 +8,14 @@ from attrs import field, frozen, validators
 
 from submitd.mail.address import parse_domain
 from submitd.smtp import extension, grammar, reply
-from submitd.smtp.authentication import Authentication, Mechanism, begin
+from submitd.smtp.authentication import Authentication, Mechanism, Outcome, begin
 from submitd.smtp.conversation import Conversation
 from submitd.smtp.event import (
     ContentArrived,
     ContentEnded,
     ContentOffered,
     Event,
-    PasswordOffered,
+    KeysFound,
     RecipientOffered,
     SenderOffered,
     TlsWanted,
@@ -122,16 +122,13 @@ class ServerSession(Conversation):
         self._limits = limits
         self._line_ends = line_ends
         self._needs_log_in = needs_log_in and manner is not TlsManner.NONE
-        if manner is TlsManner.NONE:
-            mechanisms = ()
-        self._mechanisms = {one.name.encode(): one for one in mechanisms}
         if extension.CHUNKING not in extensions:
             # Binary content comes by BDAT alone (RFC 3030 section 3).
             extensions = [one for one in extensions if one is not extension.BINARY_MIME]
         if manner is TlsManner.NONE:
             extensions = [one for one in extensions if not one.needs_tls]
-        offered = (*extension.ALWAYS, *extensions)
-        self._extensions = (*offered, extension.AUTH) if mechanisms else offered
+        self._without_auth = (*extension.ALWAYS, *extensions)
+        self.offer(mechanisms)
 
         self.client_name = ""
         self.esmtp = False
@@ -148,6 +145,7 @@ class ServerSession(Conversation):
         self._faults = 0
         self._small_talk = 0
         self._failed_log_ins = 0
+        self._has_failed = False
         # What was pipelined behind a refused MAIL or BDAT is in error only
         # because of that one, and is not held against the client.
         self._is_after_refusal = False
@@ -157,6 +155,16 @@ class ServerSession(Conversation):
     def greet(self) -> None:
         """Queue the greeting."""
         self._say(Reply(220, None, f"{self._hostname} ESMTP submitd"))
+
+    def offer(self, mechanisms: Sequence[Mechanism]) -> None:
+        """Offer these from the next EHLO on, in this order: TLS is up, and some
+        mechanisms depend on what it has shown.
+        """
+        if self._manner is TlsManner.NONE:
+            mechanisms = ()
+        self._mechanisms = {one.name.encode(): one for one in mechanisms}
+        others = self._without_auth
+        self._extensions = (*others, extension.AUTH) if mechanisms else others
 
     def refuse(self, verdict: Reply) -> None:
         """Queue ``verdict`` (554 or 421) in place of the greeting, and close."""
@@ -441,21 +449,29 @@ class ServerSession(Conversation):
             self._continue_log_in(reply.AUTH_TOO_LONG)
         return True
 
-    def _continue_log_in(self, outcome: Reply | PasswordOffered) -> None:
-        if isinstance(outcome, Reply) and outcome.code == 334:
+    def _continue_log_in(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, Reply):
+            self.phase = Phase.COMMAND
+            self._events.append(outcome)
+        elif outcome.code == 334:
             self.phase = Phase.LOG_IN
             self._say(outcome)
-            return
-        self.phase = Phase.COMMAND
-        self._authentication = None
-        if isinstance(outcome, PasswordOffered):
-            self._events.append(outcome)
-        elif outcome.code == 535:
-            self._settle_log_in(outcome)
         else:
-            self._object(outcome)
+            self._end_log_in(outcome)
+
+    def _settle_keys(self, found: KeysFound) -> None:
+        assert self._authentication is not None  # noqa: S101
+        self._continue_log_in(self._authentication.take_keys(found))
 
     def _settle_log_in(self, verdict: Reply) -> None:
+        assert self._authentication is not None  # noqa: S101
+        self._has_failed = not (verdict.is_positive or verdict.is_transient)
+        self._continue_log_in(self._authentication.conclude(verdict))
+
+    def _end_log_in(self, verdict: Reply) -> None:
+        self.phase = Phase.COMMAND
+        self._authentication = None
+        has_failed, self._has_failed = self._has_failed, False
         if verdict.code == 235:
             self.authenticated = True
             self._say(verdict)
@@ -463,10 +479,14 @@ class ServerSession(Conversation):
             self._say(verdict)
         else:
             self._object(verdict)
-            self._failed_log_ins += 1
-            most = self._limits.failed_log_ins
-            if most is not None and self._failed_log_ins >= most:
-                self._close(reply.TOO_MANY_LOG_INS)
+            if has_failed or verdict.code == 535:
+                self._count_failure()
+
+    def _count_failure(self) -> None:
+        self._failed_log_ins += 1
+        most = self._limits.failed_log_ins
+        if most is not None and self._failed_log_ins >= most:
+            self._close(reply.TOO_MANY_LOG_INS)
 
     # The envelope
 

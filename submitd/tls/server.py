@@ -15,6 +15,7 @@ from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
 from submitd.observe.events import CERTIFICATE_LOADED, CERTIFICATE_REFUSED, Events
+from submitd.tls.peer import ServerConnection, note_verification
 
 MODERN_CIPHERS: Final = (
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
@@ -44,10 +45,13 @@ class TlsFiles:
     key: Path
     minimum: str = "1.2"
     ciphers: str = MODERN_CIPHERS
+    client_ca: Path | None = None
+    """PEM: who may vouch for clients. None: no client is asked for a certificate."""
 
     def state(self) -> tuple[tuple[int, int, int], ...]:
         """Changes when a file was replaced or written to. Blocks; raises OSError."""
-        stats = [path.stat() for path in (self.certificate, self.key)]
+        paths = (self.certificate, self.key, self.client_ca)
+        stats = [path.stat() for path in paths if path is not None]
         return tuple((one.st_mtime_ns, one.st_size, one.st_ino) for one in stats)
 
     def load(self) -> SSL.Context:
@@ -55,7 +59,7 @@ class TlsFiles:
 
         Raises:
             UnusableCertificate: a file cannot be read, is no PEM, or the key
-                is not the certificate's.
+                is not the certificate's; or the authorities cannot be loaded.
         """
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(_VERSIONS[self.minimum])
@@ -93,6 +97,8 @@ class TlsFiles:
             raise UnusableCertificate(
                 f"{self.key}: is not the key of {self.certificate}"
             ) from problem
+        if self.client_ca is not None:
+            _ask_for_certificates(context, self.client_ca)
         return context
 
     def leaf(self) -> x509.Certificate:
@@ -111,6 +117,25 @@ class TlsFiles:
             raise UnusableCertificate(f"{self.certificate}: no PEM") from problem
 
 
+def _ask_for_certificates(context: SSL.Context, client_ca: Path) -> None:
+    """Raises UnusableCertificate."""
+    try:
+        client_ca.read_bytes()  # for an error that names the cause
+        context.load_verify_locations(str(client_ca))
+        context.load_client_ca(str(client_ca).encode())
+    except OSError as problem:
+        raise UnusableCertificate(f"{client_ca}: {problem.strerror}") from problem
+    except (SSL.Error, crypto.Error) as problem:
+        raise UnusableCertificate(f"{client_ca}: holds no certificate in PEM") from (
+            problem
+        )
+    context.set_verify(SSL.VERIFY_PEER, note_verification)
+    # In a resumed session nothing is verified, and the certificate is the one of
+    # another handshake, of which we know nothing any more.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_options(SSL.OP_NO_TICKET)
+
+
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTls:
     """Gives each new connection the context of the day."""
@@ -120,7 +145,7 @@ class ServerTls:
 
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: ARG002
         """As Twisted asks, once a handshake."""
-        return SSL.Connection(self.context, None)
+        return ServerConnection(self.context)
 
 
 class CertificateWatch(Service):

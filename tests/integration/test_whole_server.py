@@ -181,8 +181,9 @@ async def test_log_ins_are_told_apart_as_far_as_is_safe(tmp_path: Path) -> None:
 async def test_a_password_file_that_is_gone_is_no_wrong_password(
     tmp_path: Path,
 ) -> None:
-    async with OneProcess(reactor, tmp_path) as server:
-        (tmp_path / "passwords").unlink()
+    server = OneProcess(reactor, tmp_path)
+    (tmp_path / "passwords").unlink()
+    async with server:
         with pytest.raises(smtplib.SMTPAuthenticationError) as refusal:
             await in_thread(server.logged_in)
         assert refusal.value.smtp_code == 454

@@ -14,7 +14,10 @@ from submitd.smtp.event import (
     ContentEnded,
     ContentOffered,
     Event,
+    KeysFound,
+    KeysWanted,
     PasswordOffered,
+    ProofOffered,
     RecipientOffered,
     SenderOffered,
     TlsWanted,
@@ -22,12 +25,14 @@ from submitd.smtp.event import (
 )
 from submitd.smtp.reply import Reply
 from submitd.smtp.server import Phase, ServerSession, SessionLimits, TlsManner
+from tests.support.mechanisms import PENCIL, named_all
 
 LIMITS: Final = SessionLimits()
 OK: Final = Reply(250, EnhancedCode(2, 0, 0), "Ok")
 NO: Final = Reply(550, EnhancedCode(5, 7, 1), "No")
 SEND_IT: Final = Reply(354, None, "Send it")
 LOGGED_IN: Final = Reply(235, EnhancedCode(2, 7, 0), "Logged in")
+CANNOT_TELL: Final = Reply(454, EnhancedCode(4, 7, 0), "Cannot tell")
 CLOSING: Final = Reply(421, EnhancedCode(4, 3, 2), "Closing")
 ALICE: Final = parse_mailbox("alice@example.org")
 BOB: Final = ForwardPath(parse_mailbox("bob@example.net"))
@@ -514,3 +519,102 @@ def test_limits_that_would_stop_all_mail_are_refused(limits: dict[str, int]) -> 
     """RFC 5321 section 4.5.3.1.4: a line of 512 octets must be taken."""
     with pytest.raises(ValueError, match=r"at least|>= 512"):
         SessionLimits(**limits)
+
+
+# Log-ins that ask
+
+
+def _asking() -> ServerSession:
+    session = ServerSession(
+        "submit.example.org",
+        TlsManner.IMPLICIT,
+        LIMITS,
+        mechanisms=named_all("SCRAM-SHA-256, OAUTHBEARER"),
+    )
+    _next(session, b"EHLO client\r\n", None)
+    session.receive_data(b"AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9YWJj\r\n")
+    assert session.next_event() == KeysWanted("SCRAM-SHA-256", "user")
+    session.data_to_send()
+    return session
+
+
+def test_keys_answer_the_question_for_keys_alone() -> None:
+    session = _asking()
+    for wrong in (None, LOGGED_IN):
+        with pytest.raises(ProtocolMisuse):
+            session.answer(wrong)
+    session.answer(KeysFound(PENCIL))
+    with pytest.raises(ProtocolMisuse):
+        session.answer(KeysFound(PENCIL))
+    assert session.data_to_send().startswith(b"334 ")
+    session.receive_data(b"*\r\nAUTH PLAIN AGEAYg==\r\nMAIL FROM:<a@b.example>\r\n")
+    assert session.next_event() is None
+    assert session.data_to_send().startswith(b"501 5.7.0 ")
+
+
+def test_keys_are_no_answer_to_another_question() -> None:
+    session = _logging_in()
+    session.receive_data(b"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n")
+    assert isinstance(session.next_event(), PasswordOffered)
+    with pytest.raises(ProtocolMisuse):
+        session.answer(KeysFound(PENCIL))
+
+
+def test_what_is_pipelined_behind_a_question_waits_for_its_answer() -> None:
+    session = _asking()
+    session.receive_data(b"*\r\nNOOP\r\n")
+    session.answer(KeysFound(PENCIL))
+    assert session.next_event() is None
+    codes = [line[:3] for line in session.data_to_send().splitlines()]
+    assert codes == [b"334", b"501", b"250"]
+
+
+@pytest.mark.parametrize("verdict", [CANNOT_TELL, CLOSING])
+def test_a_log_in_ends_where_there_are_no_keys_now(verdict: Reply) -> None:
+    session = _asking()
+    session.answer(verdict)
+    assert session.next_event() is None
+    assert session.data_to_send() == verdict.encode()
+    assert session.phase is Phase.COMMAND
+    assert session.is_closing is (verdict is CLOSING)
+
+
+@pytest.mark.parametrize(
+    "line", [b"AQ==\n\r\n", b"A" * 12300 + b"\r\n", b"*\r\n", b"AQ==\r\n"]
+)
+def test_a_refusal_counts_however_its_explanation_is_answered(line: bytes) -> None:
+    session = ServerSession(
+        "submit.example.org",
+        TlsManner.IMPLICIT,
+        SessionLimits(failed_log_ins=1),
+        mechanisms=named_all("OAUTHBEARER"),
+    )
+    _next(session, b"EHLO client\r\n", None)
+    session.receive_data(b"AUTH OAUTHBEARER biwsAWF1dGg9QmVhcmVyIHgBAQ==\r\n")
+    assert isinstance(session.next_event(), ProofOffered)
+    session.answer(Reply(535, EnhancedCode(5, 7, 8), "No"))
+    session.receive_data(line)
+    assert session.next_event() is None
+    assert session.is_closing
+    assert not session.authenticated
+
+
+def test_a_question_may_be_open_when_the_client_leaves() -> None:
+    session = _asking()
+    session.connection_lost()
+    session.answer(KeysFound(PENCIL))
+    assert session.next_event() is None
+    assert session.data_to_send() == b""
+
+
+def test_other_mechanisms_are_offered_from_the_next_ehlo_on() -> None:
+    session = ServerSession("submit.example.org", TlsManner.IMPLICIT, LIMITS)
+    _next(session, b"EHLO client\r\n", None)
+    assert b"AUTH" not in session.data_to_send()
+    session.offer(named_all("PLAIN, EXTERNAL"))
+    _next(session, b"EHLO client\r\n", None)
+    assert session.data_to_send().endswith(b"250 AUTH PLAIN EXTERNAL\r\n")
+    trusting = ServerSession("submit.example.org", TlsManner.NONE, LIMITS)
+    trusting.offer(named_all("PLAIN"))
+    _next(trusting, b"EHLO client\r\n", None)
+    assert b"AUTH" not in trusting.data_to_send()

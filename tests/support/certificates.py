@@ -7,6 +7,9 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+_PEM = serialization.Encoding.PEM
 
 
 def make_certificate(
@@ -51,3 +54,74 @@ def make_certificate(
         )
     )
     return folder / certificate
+
+
+class ClientAuthority:
+    """An authority for clients' certificates, whose own is ``clients.pem``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name.from_rfc4514_string("CN=Clients,O=Example")
+        self.certificate = folder / "clients.pem"
+        made = self._builder(self._name, self._key.public_key()).add_extension(
+            x509.BasicConstraints(ca=True, path_length=0), critical=True
+        )
+        self.certificate.write_bytes(
+            made.sign(self._key, hashes.SHA256()).public_bytes(_PEM)
+        )
+
+    def _builder(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePublicKey,
+        lifetime: timedelta = timedelta(days=2),
+    ) -> x509.CertificateBuilder:
+        begins = datetime.now(UTC) - timedelta(minutes=5)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(begins)
+            .not_valid_after(begins + lifetime)
+        )
+
+    def make(
+        self,
+        file: str,
+        names: list[x509.GeneralName],
+        subject: str = "CN=somebody,O=Example",
+        lifetime: timedelta = timedelta(days=2),
+        *,
+        is_for_servers: bool = False,
+    ) -> Path:
+        """A certificate for a client, and its key behind it in the same file.
+
+        ``lifetime`` begins five minutes ago.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = self._builder(
+            x509.Name.from_rfc4514_string(subject), key.public_key(), lifetime
+        ).add_extension(x509.SubjectAlternativeName(names), critical=False)
+        if is_for_servers:
+            usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+            builder = builder.add_extension(usage, critical=False)
+        path = self._folder / file
+        path.write_bytes(
+            builder.sign(self._key, hashes.SHA256()).public_bytes(_PEM)
+            + key.private_bytes(
+                _PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return path
+
+
+def principal_name(name: str) -> x509.OtherName:
+    """A user principal name, as Active Directory writes it."""
+    octets = name.encode()
+    return x509.OtherName(
+        x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3"),
+        bytes([0x0C, len(octets)]) + octets,
+    )

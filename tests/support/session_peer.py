@@ -1,19 +1,24 @@
 """A server session without a carrier, and someone to answer its questions."""
 
+import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from submitd.mail.status import EnhancedCode
-from submitd.sasl.login import Login
-from submitd.sasl.plain import Plain
+from submitd.sasl.mechanism import Certificate, Digest, KeysProof, Token
+from submitd.sasl.scram_keys import make_keys
 from submitd.smtp import extension
+from submitd.smtp.conversation import Answer
 from submitd.smtp.event import (
     ContentArrived,
     ContentEnded,
     ContentOffered,
     Event,
+    KeysFound,
+    KeysWanted,
     PasswordOffered,
+    ProofOffered,
     RecipientOffered,
     SenderOffered,
     TlsWanted,
@@ -23,6 +28,7 @@ from submitd.smtp.extension import Extension
 from submitd.smtp.framing import LineEnds
 from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession, SessionLimits, TlsManner
+from tests.support.mechanisms import PENCIL, SALT, named_all
 
 HOSTNAME: Final = "submit.example.org"
 
@@ -54,7 +60,9 @@ class StandInDesk:
     refused, ``…@full.example`` not now, ``…@closing.example`` with 421. A
     recipient at ``nodata.example`` makes the content unwelcome, one at
     ``overlimit.example`` passes a limit, and content that holds the words
-    ``refuseme`` or ``overlimit`` is refused in the end.
+    ``refuseme`` or ``overlimit`` is refused in the end. ``user`` and
+    ``locked`` have the password ``pencil``, for SCRAM; the account of the latter
+    is locked.
     """
 
     def __init__(self) -> None:
@@ -63,10 +71,10 @@ class StandInDesk:
         self.is_open = False
         self._content = b""
 
-    def answer(self, event: Event) -> Reply | None:
+    def answer(self, event: Event) -> Answer:
         self.events.append(event)
         match event:
-            case PasswordOffered():
+            case PasswordOffered() | KeysWanted() | ProofOffered():
                 return self._log_in(event)
             case SenderOffered():
                 return self._begin(event)
@@ -110,13 +118,35 @@ class StandInDesk:
         self.accepted.append(self._content)
         return QUEUED
 
-    def _log_in(self, offered: PasswordOffered) -> Reply:
+    def _log_in(self, offered: PasswordOffered | KeysWanted | ProofOffered) -> Answer:
+        if isinstance(offered, ProofOffered):
+            return _judge(offered.proof)
         if offered.authcid == "nobody-knows":
             return CANNOT_TELL
         if offered.authcid == "guessed-at":
             return BRAKED
+        if isinstance(offered, KeysWanted):
+            is_known = offered.authcid in ("user", "locked")
+            return KeysFound(PENCIL if is_known else make_keys("?", SALT, 4096))
         proved = (offered.authcid, offered.password) == ("alice", "secret")
         return LOGGED_IN if proved else LOG_IN_REFUSED
+
+
+def _judge(proof: object) -> Reply:
+    proved = False
+    match proof:
+        case KeysProof(authcid, authzid, fault):
+            proved = authcid == "user" and authzid in ("", "user") and not fault
+        case Token(token="issuer-is-down"):
+            return CANNOT_TELL
+        case Token(authzid, token):
+            proved = token == "good.token" and authzid in ("", "alice")
+        case Certificate(authzid):
+            proved = authzid in ("", "alice")
+        case Digest(authcid, challenge, digest):
+            made = hmac.new(b"tanstaaftanstaaf", challenge, "md5").hexdigest()
+            proved = (authcid, digest) == ("tim", made)
+    return LOGGED_IN if proved else LOG_IN_REFUSED
 
 
 def _by_domain(domain: str, verdict: Reply) -> Reply:
@@ -162,7 +192,7 @@ def make_session(settings: Mapping[str, str]) -> ServerSession:
         manner,
         SessionLimits(**numbers),
         _extensions(settings),
-        (Plain(), Login()),
+        named_all(settings.get("mechanisms", "PLAIN, LOGIN")),
         LineEnds[settings.get("line_ends", "strict").upper()],
     )
 

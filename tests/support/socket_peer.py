@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from submitd.mail.trace import TlsFacts
 from submitd.observe.metrics import Metrics
+from submitd.sasl.channel import Channel
 from submitd.server.limits import Strangers
 from submitd.server.submission import SubmissionFactory, TimeLimits
 from submitd.smtp.server import ServerSession
@@ -23,7 +24,7 @@ _PATIENCE: Final = 10.0
 
 
 class _Desk(StandInDesk):
-    def tls_started(self, facts: TlsFacts) -> None:
+    def tls_started(self, facts: TlsFacts, channel: Channel) -> None:
         """Nothing depends on it here."""
 
     def close(self) -> None:

@@ -29,6 +29,7 @@ from submitd.auth.ldap import Filter
 from tests.support.awaited import awaited
 from tests.support.in_reactor import in_reactor
 from tests.support.known_entries import KnownEntries, entry, people
+from tests.support.mechanisms import PENCIL
 from tests.support.recorded_events import RecordedEvents
 
 TODAY: Final = date(2026, 6, 1)
@@ -304,3 +305,59 @@ def test_an_empty_password_proves_nothing(login: bytes, password: bytes) -> None
     failure: list[object] = []
     asked.addErrback(lambda reason: failure.append(reason.trap(UnauthorizedLogin)))
     assert failure == [UnauthorizedLogin]
+
+
+KEYS: Final = (
+    "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,"
+    "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,"
+    "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+)
+
+
+@in_reactor
+async def test_a_password_file_serves_other_ways_to_log_in(tmp_path: Path) -> None:
+    text = f"alice:{KEYS}\nbob:{{PLAIN}}builder\ncarol:!{KEYS}\n"
+    async with hash_threads() as threads:
+        checker = password_file(tmp_path / "passwords", threads, text)
+        assert await checker.keys("ALICE@example.org") == PENCIL
+        assert await checker.secret("bob") == "builder"
+        assert await checker.account("Bob@example.org") == "bob"
+        with pytest.raises(AccountLocked):
+            await checker.account("carol")
+        for ask in (checker.keys, checker.secret, checker.account):
+            with pytest.raises(NotTheirs):
+                await ask("nobody")
+        for login in ("bob", "carol"):
+            with pytest.raises(NotTheirs):
+                await checker.keys(login)
+        with pytest.raises(NotTheirs):
+            await checker.secret("alice")
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "secrets"),
+    [
+        ("", False, False),
+        (f"alice:{KEYS}\n", True, False),
+        (f"alice:{KEYS}\nlate:*\nlost:!{{SSHA}}x\n", True, False),
+        (f"alice:{KEYS}\nbob:{{SSHA}}x\n", False, False),
+        (f"alice:{KEYS}\nbob:{{PLAIN}}x\n", False, True),
+        ("late:*\n", False, False),
+    ],
+)
+@in_reactor
+async def test_what_a_password_file_can_serve_is_seen_once_it_is_read(
+    tmp_path: Path, text: str, keys: bool, secrets: bool
+) -> None:
+    async with hash_threads() as threads:
+        checker = password_file(tmp_path / "passwords", threads, text)
+        assert (checker.serves_keys, checker.serves_secrets) == (False, False)
+        await checker.load()
+        for _ in ("looked through", "remembered"):
+            assert checker.serves_keys is keys
+            assert checker.serves_secrets is secrets
+        (tmp_path / "passwords").unlink()
+        fresh = password_file(tmp_path / "others", threads, text)
+        (tmp_path / "others").unlink()
+        await fresh.load()
+        assert not fresh.serves_keys

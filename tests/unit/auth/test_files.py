@@ -143,3 +143,14 @@ async def test_a_file_with_an_old_date_is_new_by_its_inode(tmp_path: Path) -> No
     new.rename(path)
     clock.advance(2)
     assert await file.table() == {"alice": "two"}
+
+
+def test_an_authpassword_value_keeps_its_colons() -> None:
+    """Alone of all forms it has some (RFC 5803)."""
+    value = "SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy"
+    text = f"alice:{value}:1000:1000::/home\nbob: {value}\ncarol:{{PLAIN}}a:b\n"
+    assert parse_passwords(text) == {
+        "alice": value,
+        "bob": value,
+        "carol": "{PLAIN}a",
+    }

@@ -8,7 +8,13 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 
 from submitd.auth.errors import DirectoryUnavailable
-from submitd.auth.hashes import HashThreads, UnknownScheme, is_locked, verify
+from submitd.auth.hashes import (
+    HashThreads,
+    UnknownScheme,
+    clear_text,
+    is_locked,
+    verify,
+)
 from tests.support.in_reactor import in_reactor
 
 PASSWORD: Final = "pässword"
@@ -95,6 +101,11 @@ MADE_BY_PASSLIB: Final = [
         "5Hz8unW/CYofW1spP2ghCna.73GtlxwS5CYwPgg"
     ),
 ]
+# RFC 7677 section 3, whose password is "pencil"
+SALT: Final = "W22ZaJ0SNY7soEsUEjb6gQ=="
+STORED: Final = "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY="
+SERVER: Final = "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+
 ALL: Final = [
     *MADE_BY_OPENSSL,
     *MADE_BY_CRYPT,
@@ -244,3 +255,39 @@ async def test_more_than_so_many_do_not_wait() -> None:
         assert await threads.verify(MADE_BY_OPENSSL[0], PASSWORD)
     finally:
         threads.stop()
+
+
+@pytest.mark.rfc("5803", "2")
+@pytest.mark.parametrize(
+    "stored",
+    [
+        f"SCRAM-SHA-256$4096:{SALT}${STORED}:{SERVER}",
+        f" scram-sha-256 $ 4096:{SALT} $ {STORED}:{SERVER} ",
+    ],
+)
+def test_a_password_is_checked_against_an_authpassword_value(stored: str) -> None:
+    assert verify(stored, "pencil")
+    assert not verify(stored, "pen")
+
+
+def test_an_authpassword_value_that_is_cut_is_no_no() -> None:
+    with pytest.raises(UnknownScheme):
+        verify("SCRAM-SHA-256$many:!$x:y", "pencil")
+
+
+@pytest.mark.parametrize(
+    ("stored", "password"),
+    [
+        ("{PLAIN}pencil", "pencil"),
+        ("{cleartext}a:b", "a:b"),
+        ("{PLAIN.B64}cGVuY2ls", "pencil"),
+        ("{CLEAR.HEX}70656e", "pen"),
+        ("{PLAIN.B64}!", None),
+        ("{SSHA}cGVuY2ls", None),
+        ("{CRYPT}x", None),
+        ("pencil", None),
+        ("!{PLAIN}pencil", None),
+    ],
+)
+def test_a_password_in_the_clear_is_seen(stored: str, password: str | None) -> None:
+    assert clear_text(stored) == password

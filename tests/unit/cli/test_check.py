@@ -230,6 +230,85 @@ def test_live_each_test_of_senders_is_proved(operator: Operator) -> None:
     ]
 
 
+KEYS = (
+    "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,"
+    "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,"
+    "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+)
+
+
+def test_the_ways_to_log_in_are_said(operator: Operator) -> None:
+    _, out, _ = operator.run("check")
+    assert "ok           log-in: by PLAIN, LOGIN\n" in out
+
+    operator.add('[log_in]\nmechanisms = ["PLAIN", "CRAM-MD5"]\n')
+    _, out, _ = operator.run("check")
+    assert "ok           log-in: by PLAIN, CRAM-MD5\n" in out
+
+    (operator.folder / "passwords").write_text(f"alice:{KEYS}\nlate:*\n")
+    _, out, _ = operator.run("check")
+    assert "log-in: by PLAIN\n" in out
+    assert "odd          log-in by CRAM-MD5: not offered: no password in the" in out
+
+
+def test_keys_that_look_unlike_made_up_ones_are_odd(operator: Operator) -> None:
+    (operator.folder / "passwords").write_text(f"alice:{KEYS}\n")
+    status, out, _ = operator.run("check")
+    assert status == 0
+    assert "log-in: by PLAIN, LOGIN, SCRAM-SHA-256-PLUS, SCRAM-SHA-256\n" in out
+    assert "log-in by SCRAM" not in out
+
+    operator.add("[log_in.scram]\niterations = 10000\n")
+    _, out, _ = operator.run("check")
+    assert (
+        "odd          log-in by SCRAM: 1 of 1 keys look otherwise than [log_in.scram] "
+        "says, with 4096 iterations and 16 octets of salt: who asks learns which "
+        "names exist\n"
+    ) in out
+
+
+def test_a_way_that_cannot_be_served_is_told(operator: Operator) -> None:
+    wanted = ["SCRAM-SHA-256", "XOAUTH2", "EXTERNAL"]
+    operator.add(f"[log_in]\nmechanisms = {wanted}\n")
+    (operator.folder / "passwords").unlink()
+    status, out, _ = operator.run("check")
+    assert status == os.EX_CONFIG
+    assert "wrong        log-in: nobody can: no way of it can be served" in out
+    for told in (
+        "log-in by SCRAM-SHA-256: not offered: not everybody in the password file",
+        "log-in by XOAUTH2: not offered: [log_in.oauth] has no issuer",
+        "log-in by EXTERNAL: not offered: there is no [tls] client_ca_file",
+    ):
+        assert told in out
+    operator.add(
+        '[ldap]\nservers = ["ldaps://ldap.example.org"]\nbase = "dc=example"\n'
+    )
+    _, out, _ = operator.run("check")
+    assert "people of the directory have no scram_attribute" in out
+
+
+def test_authorities_of_clients_that_cannot_be_read_are_told(
+    operator: Operator,
+) -> None:
+    text = operator.file.read_text()
+    operator.file.write_text(text.replace("[tls]\n", '[tls]\nclient_ca_file = "ca"\n'))
+    status, _, err = operator.run("check")
+    assert status == os.EX_CONFIG
+    assert "[tls] client_ca_file = " in err
+    assert "No such file" in err
+
+
+def test_secrets_for_an_issuer_are_read(operator: Operator) -> None:
+    operator.add(
+        '[log_in.oauth]\nissuer = "https://id.example.org"\naudience = ["x"]\n'
+        'introspection_url = "https://id.example.org/i"\nca_file = "ca"\n'
+        'client_id = "x"\nclient_secret_file = "secret"\n'
+    )
+    _, _, err = operator.run("check")
+    assert '[log_in.oauth] client_secret_file = "secret": the secret cannot be' in err
+    assert "[log_in.oauth] ca_file = " in err
+
+
 @pytest.mark.root
 @pytest.mark.parametrize("file", ["key.pem", "submitd.toml"])
 def test_root_is_told_what_the_services_user_cannot_read(

@@ -347,6 +347,46 @@ def test_what_is_missing_is_said(host: Host) -> None:
         assert remark in text, remark
 
 
+@pytest.mark.parametrize(
+    ("offered", "kept"),
+    [
+        ("plain login", ("PLAIN", "LOGIN")),
+        ("scram-sha-256 plain", ("PLAIN", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256")),
+        ("cram-md5", ("CRAM-MD5",)),
+        (
+            "external xoauth2, oauthbearer",
+            ("OAUTHBEARER", "XOAUTH2", "EXTERNAL"),
+        ),
+        ("gssapi", ()),
+    ],
+)
+def test_dovecots_ways_to_log_in(
+    host: Host, offered: str, kept: tuple[str, ...]
+) -> None:
+    submission(host)
+    host.write(
+        "etc/dovecot/conf.d/20-ways.conf", f"auth_mechanisms = {offered} digest-md5\n"
+    )
+    config, text = host.imported()
+    assert config.log_in.mechanisms == kept
+    assert "#   dovecot: auth_mechanisms, DIGEST-MD5  (no counterpart)" in text
+    assert ("[log_in.oauth] who issues" in text) is ("XOAUTH2" in kept)
+    assert ("[tls] client_ca_file" in text) is ("EXTERNAL" in kept)
+
+
+def test_cram_md5_needs_a_password_file(host: Host) -> None:
+    submission(host)
+    host.write(
+        "etc/dovecot/conf.d/10-auth.conf",
+        "auth_mechanisms = plain cram-md5\n"
+        "passdb {\n  driver = ldap\n  args = /etc/dovecot/ldap.conf.ext\n}\n",
+    )
+    host.write("etc/dovecot/ldap.conf.ext", LDAP_SETTINGS)
+    config, text = host.imported()
+    assert config.log_in.mechanisms == ("PLAIN",)
+    assert "CRAM-MD5  (needs a password file)" in text
+
+
 def test_key_and_certificate_belong_together(host: Host) -> None:
     submission(host)
     host.write(

@@ -376,6 +376,75 @@ domain = []
                 '[route.b] password_file = "p": `user` and `password_file` go together',
             ],
         ),
+        (
+            LDAP + '[log_in]\nmechanisms = ["PLAIN", "CRAM-MD5"]\n',
+            [
+                (
+                    '[log_in] mechanisms = "CRAM-MD5": CRAM-MD5 needs a '
+                    "[password_file] with passwords in the clear"
+                )
+            ],
+        ),
+        (
+            LDAP + 'scram_attribute = "authPassword"\n',
+            ["[ldap] bind_dn: scram_attribute needs an account that may read it"],
+        ),
+        (
+            '[log_in.oauth]\nkeys_file = "keys"\n',
+            ["[log_in.oauth] issuer: is needed with keys_file: who issues the tokens"],
+        ),
+        (
+            (
+                '[log_in.oauth]\nissuer = "https://id.example.org"\nalgorithms = []\n'
+                'client_id = "x"\n'
+            ),
+            [
+                (
+                    '[log_in.oauth] issuer = "https://id.example.org": needs exactly '
+                    "one of keys_url, keys_file, introspection_url"
+                ),
+                (
+                    "[log_in.oauth] audience: is needed: or a token for any other "
+                    "service would be one for us"
+                ),
+                "[log_in.oauth] algorithms = []: must name at least one",
+                (
+                    "[log_in.oauth] client_secret_file: `client_id` and "
+                    "`client_secret_file` go together"
+                ),
+            ],
+        ),
+        (
+            (
+                '[log_in.oauth]\nissuer = "https://id.example.org"\naudience = ["x"]\n'
+                'keys_file = "k"\nintrospection_url = "https://id.example.org/i"\n'
+            ),
+            [
+                (
+                    '[log_in.oauth] issuer = "https://id.example.org": needs exactly '
+                    "one of keys_url, keys_file, introspection_url; there are "
+                    "keys_file, introspection_url"
+                )
+            ],
+        ),
+        (
+            '[log_in.external]\nsubject = "CN={login}"\n',
+            [
+                (
+                    '[log_in.external] subject = "CN={login}": is for user = "subject" '
+                    "only"
+                )
+            ],
+        ),
+        (
+            '[log_in.external]\nuser = "subject"\nsubject = "CN=x"\n',
+            [
+                (
+                    '[log_in.external] subject = "CN=x": must be a subject with '
+                    "{login} in it once: CN={login},O=Example"
+                )
+            ],
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
@@ -400,6 +469,13 @@ def test_settings_that_contradict_each_other_are_refused(
         '[listener.a]\ntls = "none"\ntrusted = ["::1"]\nsubmitter = "satellite"\n',
         TLS + PASSWORDS + "[listener.a]\n[listener.b]\nport = 588\n",
         '[route."*"]\nuser = "x"\npassword_file = "p"\n',
+        PASSWORDS + '[log_in]\nmechanisms = ["CRAM-MD5"]\n',
+        (
+            '[log_in.oauth]\nissuer = "https://id.example.org"\naudience = ["x"]\n'
+            'introspection_url = "https://id.example.org:8443/i?a=b"\n'
+            'client_id = "x"\nclient_secret_file = "credential:id"\n'
+        ),
+        '[log_in.external]\nuser = "subject"\nsubject = "UID={login},O=Example"\n',
         (
             '[server]\npostmaster = "postmaster@example.org"\n'
             '[quota]\nburst = 9\non_excess = "hold"\n'
@@ -510,3 +586,12 @@ def test_the_authority_is_awaited_where_it_asks(
 )
 def test_what_an_authority_needs_is_told(file: Path, text: str, told: str) -> None:
     assert problems(file, text) == [told]
+
+
+def test_without_a_list_all_ways_to_log_in_are_wanted_but_cram_md5(file: Path) -> None:
+    assert read(file, "").log_in.wanted == (
+        *("PLAIN", "LOGIN", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"),
+        *("OAUTHBEARER", "XOAUTH2", "EXTERNAL"),
+    )
+    text = '[log_in]\nmechanisms = ["LOGIN"]\n'
+    assert read(file, text).log_in.wanted == ("LOGIN",)

@@ -132,3 +132,40 @@ def test_any_other_value_is_refused_with_what_would_be_right(
 ) -> None:
     with pytest.raises(ValueError, match=right):
         read(written)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://id.example.org",
+        "https://[::1]:8443/a?b=c",
+        "https://xn--bcher-kva.example/",
+    ],
+)
+def test_a_web_server_s_address_is_one_under_tls(url: str) -> None:
+    assert values.https_url(url) == values.optional_https_url(url) == url
+    assert values.optional_https_url("") == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        5,
+        "id.example.org",
+        "http://id.example.org",
+        "https://",
+        "https:///keys",
+        "https://id.example.org:0/",
+        "https://id.example.org:99999/",
+        "https://user@id.example.org/",
+        "https://id.example.org/#x",
+        "https://id.example.org/a b",
+        "https://id.example.org/\r\nx",
+        "https://bücher.example/",
+        "https://[::1/",
+    ],
+)
+def test_any_other_address_is_none(url: object) -> None:
+    with pytest.raises(ValueError, match="must"):
+        values.https_url(url)

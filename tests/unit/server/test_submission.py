@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from submitd.mail.trace import TlsFacts
 from submitd.observe.metrics import Metrics
+from submitd.sasl.channel import Channel
 from submitd.server.limits import Strangers
 from submitd.server.submission import (
     SHUTTING_DOWN,
@@ -29,7 +30,7 @@ MAIL: Final = (
 
 
 class Desk(StandInDesk):
-    def tls_started(self, facts: TlsFacts) -> None:
+    def tls_started(self, facts: TlsFacts, channel: Channel) -> None:
         """Nothing depends on it here."""
 
     def close(self) -> None:

@@ -1,0 +1,351 @@
+"""Bearer tokens: signed ones (JWT), and those that their issuer must be asked about."""
+
+import base64
+import json
+import warnings
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+from urllib.parse import quote_plus
+
+from attrs import field, frozen
+from joserfc import jws, jwt
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
+from joserfc.jws import JWSRegistry
+from joserfc.jwt import JWTClaimsRegistry
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from submitd.auth.errors import DirectoryUnavailable
+from submitd.auth.files import HalfWritten, TableFile
+from submitd.observe.events import ISSUER_DOWN, Events
+from submitd.sasl.prepare import prepare
+
+Key = RSAKey | ECKey | OKPKey
+
+_MOST_KEYS: Final = 100
+_LEAST_RSA: Final = 2048
+_LONGEST: Final = 320
+_FRESH: Final = 3600.0
+"""Seconds after which keys are asked for anew."""
+
+_AGAIN: Final = 60.0
+"""Seconds between two questions for keys, whatever tokens come meanwhile."""
+
+_AGAIN_AFTER_FAILURE: Final = 10.0
+_LONGEST_KEPT: Final = 24 * 3600.0
+"""Seconds for which keys are used though their issuer gives none."""
+
+
+@frozen(kw_only=True)
+class TokenRules:
+    """What a token must say to be one for us."""
+
+    issuer: str
+    audiences: tuple[str, ...]
+    user_claim: str
+    scopes: tuple[str, ...]
+    leeway: int
+    """Seconds that clocks may differ."""
+
+    now: Callable[[], float] = field(repr=False)
+    """Seconds since 1970, UTC."""
+
+    def user(self, claims: Mapping[str, Any], *, is_signed: bool) -> str:
+        """The login that the claims name.
+
+        ``is_signed``: they stand in a token. Else its issuer has just said them, and
+        may leave out who it is, and until when the token is valid (RFC 7662 2.2).
+
+        Raises:
+            UnauthorizedLogin: they are not for us, or not now.
+        """
+        registry = JWTClaimsRegistry(
+            now=int(self.now()),
+            leeway=self.leeway,
+            iss={"essential": is_signed, "value": self.issuer},
+            aud={"essential": True, "values": list(self.audiences)},
+            exp={"essential": is_signed},
+        )
+        try:
+            registry.validate(dict(claims))
+        except JoseError as problem:
+            raise UnauthorizedLogin(f"the token's claims: {problem}") from problem
+        if claims.get("iss", self.issuer) != self.issuer:
+            # Some versions of the library take a list with the right one in it.
+            raise UnauthorizedLogin("the token's claims: iss is no single issuer")
+        if missing := set(self.scopes) - _scopes_in(claims):
+            raise UnauthorizedLogin(f"the token lacks the scope {min(missing)}")
+        named = claims.get(self.user_claim)
+        user = prepare(named) if isinstance(named, str) else None
+        if not user or len(user) > _LONGEST:
+            raise UnauthorizedLogin(f"the token names nobody in {self.user_claim}")
+        return user
+
+
+def _scopes_in(claims: Mapping[str, Any]) -> set[str]:
+    """RFC 8693 section 4.2; ``scp`` is Microsoft's and Okta's."""
+    found: set[str] = set()
+    for name in ("scope", "scp"):
+        value = claims.get(name)
+        if isinstance(value, str):
+            found.update(value.split())
+        elif isinstance(value, list):
+            found.update(one for one in value if isinstance(one, str))
+    return found
+
+
+class KnowsKeys(Protocol):
+    """Where an issuer's keys are."""
+
+    async def find(self, kid: str) -> Sequence[Key]:
+        """The keys of this id; without one: all.
+
+        Raises:
+            DirectoryUnavailable: cannot tell.
+        """
+
+
+class SignedTokens:
+    """Tokens that their issuer has signed (RFC 7519), as `ChecksTokens`."""
+
+    def __init__(
+        self,
+        keys: KnowsKeys,
+        rules: TokenRules,
+        algorithms: Sequence[str],
+        configuration: str,
+    ) -> None:
+        """``algorithms``: asymmetric ones alone. With another everybody who has the
+        public key could sign.
+        """
+        self.scope = " ".join(rules.scopes)
+        self.configuration = configuration
+        self._keys = keys
+        self._rules = rules
+        self._algorithms = tuple(algorithms)
+        self._registry = JWSRegistry(algorithms=list(algorithms))
+
+    async def user_of(self, token: str) -> str:
+        """As `ChecksTokens.user_of`."""
+        kid, algorithm = self._header(token)
+        for key in await self._keys.find(kid):
+            if _fits(key, algorithm) and (claims := self._claims(token, key)):
+                return self._rules.user(claims, is_signed=True)
+        raise UnauthorizedLogin("no key of the issuer's has signed the token")
+
+    def _header(self, token: str) -> tuple[str, str]:
+        """Key id and algorithm, which nobody has vouched for yet."""
+        try:
+            header = jws.extract_compact(
+                token.encode(), registry=self._registry
+            ).headers()
+        except _MALFORMED as problem:
+            raise UnauthorizedLogin("this is no signed token") from problem
+        kid, algorithm = header.get("kid", ""), header.get("alg")
+        if algorithm not in self._algorithms or not isinstance(kid, str):
+            raise UnauthorizedLogin("the token is signed in a way not accepted here")
+        return kid, algorithm
+
+    def _claims(self, token: str, key: Key) -> Mapping[str, Any] | None:
+        try:
+            with _unwarned():
+                allowed = list(self._algorithms)
+                return jwt.decode(token, key, allowed, self._registry).claims
+        except _MALFORMED:
+            return None
+
+
+_MALFORMED: Final = (JoseError, ValueError, TypeError, KeyError, RecursionError)
+"""What the library raises for octets that are no token, or not this key's."""
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """What is allowed is configured: no word from the library about its tastes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SecurityWarning)
+        yield
+
+
+def _fits(key: Key, algorithm: str) -> bool:
+    own = key.get("alg") if key.alg else None
+    kind = {"R": "RSA", "P": "RSA"}.get(algorithm[0], "OKP")
+    kind = "EC" if algorithm.startswith("ES") else kind
+    return key.key_type == kind and own in (None, algorithm)
+
+
+def read_key_set(text: str) -> tuple[Key, ...]:
+    """The keys of a JWK set (RFC 7517) that can verify signatures.
+
+    Raises:
+        HalfWritten: it is no JWK set, or has none of these.
+    """
+    try:
+        found = json.loads(text)
+        written = found["keys"]
+    except (ValueError, TypeError, KeyError, RecursionError) as problem:
+        raise HalfWritten("it is no JWK set") from problem
+    if not isinstance(written, list):
+        raise HalfWritten("it is no JWK set")
+    keys = tuple(key for one in written[:_MOST_KEYS] if (key := _key(one)) is not None)
+    if not keys:
+        raise HalfWritten("it has no key that can verify signatures")
+    return keys
+
+
+def _key(written: object) -> Key | None:
+    """None: of a kind, size or use that is not for us (RFC 7517 section 5)."""
+    if not isinstance(written, dict) or written.get("use", "sig") != "sig":
+        return None
+    if written.get("kty") not in ("RSA", "EC", "OKP"):
+        return None  # among them "oct", with which everybody could sign
+    try:
+        with _unwarned():
+            key: Any = import_key({str(name): one for name, one in written.items()})
+        if isinstance(key, RSAKey) and key.public_key.key_size < _LEAST_RSA:
+            return None
+    except _MALFORMED:
+        return None
+    return key  # type: ignore[no-any-return]
+
+
+def _of(keys: Sequence[Key], kid: str) -> Sequence[Key]:
+    return [key for key in keys if key.kid == kid] if kid else keys
+
+
+class KeysInFile:
+    """A JWK set in a file, as `KnowsKeys`."""
+
+    def __init__(self, table: TableFile[tuple[Key, ...]]) -> None:
+        self._table = table
+
+    async def find(self, kid: str) -> Sequence[Key]:
+        """As `KnowsKeys.find`."""
+        return _of(await self._table.table(), kid)
+
+
+class KeysByUrl:
+    """A JWK set of a web server's, remembered, as `KnowsKeys`.
+
+    It is asked for again when it is old, and when a token names a key that is not in
+    it, but not more often than once a minute: tokens are anybody's to make up.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, get: Callable[[], Awaitable[bytes]], events: Events
+    ) -> None:
+        """``get``: the set, or DirectoryUnavailable."""
+        self._clock = clock
+        self._get = get
+        self._events = events
+        self._keys: Sequence[Key] = ()
+        self._fetched_at = 0.0
+        self._asked_at: float | None = None
+        self._trouble = ""
+        """Why the last question came to nothing; empty: it did not."""
+
+        self._waiting: list[Deferred[None]] | None = None
+        """Who waits for an answer; None: nobody has asked."""
+
+    async def find(self, kid: str) -> Sequence[Key]:
+        """As `KnowsKeys.find`."""
+        if self._age > _LONGEST_KEPT:
+            self._keys = ()
+        if self._age > _FRESH or not _of(self._keys, kid):
+            await self._refresh()
+        found = _of(self._keys, kid)
+        if not found and self._trouble:
+            raise DirectoryUnavailable(self._trouble)
+        return found
+
+    @property
+    def _age(self) -> float:
+        return self._clock.seconds() - self._fetched_at if self._keys else float("inf")
+
+    async def _refresh(self) -> None:
+        if self._waiting is None:
+            now = self._clock.seconds()
+            again = _AGAIN_AFTER_FAILURE if self._trouble else _AGAIN
+            if self._asked_at is not None and now - self._asked_at < again:
+                return
+            self._asked_at = now
+            self._waiting = []
+            mine = self._wait()
+            Deferred.fromCoroutine(self._fetch()).addBoth(self._fetched)
+        else:
+            mine = self._wait()
+        await mine
+
+    def _wait(self) -> Deferred[None]:
+        assert self._waiting is not None  # noqa: S101
+        mine: Deferred[None] = Deferred()
+        self._waiting.append(mine)
+        return mine
+
+    async def _fetch(self) -> None:
+        try:
+            self._keys = read_key_set((await self._get()).decode())
+        except (DirectoryUnavailable, HalfWritten, UnicodeDecodeError) as problem:
+            self._trouble = f"the issuer's keys: {problem}"
+            self._events.emit(ISSUER_DOWN, reason=self._trouble)
+        else:
+            self._trouble = ""
+            self._fetched_at = self._clock.seconds()
+
+    def _fetched(self, result: Failure | None) -> Failure | None:
+        """All who wait go on; who gave up waiting is in nobody's way."""
+        waiting, self._waiting = self._waiting or [], None
+        for one in waiting:
+            if not one.called:
+                one.callback(None)
+        return result
+
+
+class IntrospectedTokens:
+    """Tokens that their issuer is asked about (RFC 7662), as `ChecksTokens`."""
+
+    def __init__(
+        self,
+        post: Callable[[Mapping[str, str]], Awaitable[bytes]],
+        rules: TokenRules,
+        configuration: str,
+        events: Events,
+    ) -> None:
+        """``post``: the end point's answer to a form, or DirectoryUnavailable."""
+        self.scope = " ".join(rules.scopes)
+        self.configuration = configuration
+        self._post = post
+        self._rules = rules
+        self._events = events
+
+    async def user_of(self, token: str) -> str:
+        """As `ChecksTokens.user_of`."""
+        form = {"token": token, "token_type_hint": "access_token"}
+        try:
+            said = _object(await self._post(form))
+        except DirectoryUnavailable as problem:
+            self._events.emit(ISSUER_DOWN, reason=str(problem))
+            raise
+        if said.get("active") is not True:
+            raise UnauthorizedLogin("its issuer says that the token is not valid")
+        return self._rules.user(said, is_signed=False)
+
+
+def _object(octets: bytes) -> Mapping[str, Any]:
+    try:
+        said = json.loads(octets)
+    except (ValueError, RecursionError) as problem:
+        raise DirectoryUnavailable("the issuer's answer is no JSON") from problem
+    if not isinstance(said, dict):
+        raise DirectoryUnavailable("the issuer's answer is no JSON object")
+    return said
+
+
+def basic_authorization(user: str, password: str) -> str:
+    """The field value for a client of the issuer's (RFC 6749 section 2.3.1)."""
+    both = f"{quote_plus(user)}:{quote_plus(password)}"
+    return "Basic " + base64.b64encode(both.encode()).decode()
