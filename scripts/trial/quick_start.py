@@ -72,6 +72,9 @@ trust = ssl._create_unverified_context()
 print(urllib.request.urlopen("https://127.0.0.1:15000/roots/0", context=trust)
     .read().decode())' > /usr/local/share/ca-certificates/authority.crt
 update-ca-certificates >/dev/null 2>&1
+until ldapsearch -x -H ldap://192.0.2.26 -s base >/dev/null 2>&1; do
+    sleep 0.1
+done
 ldapadd -x -H ldap://192.0.2.26 -D cn=admin,dc=example,dc=org -w secret >/dev/null <<EOF
 dn: dc=example,dc=org
 objectClass: domain
