@@ -294,9 +294,10 @@ class HopConnection(Protocol):
     async def _send_chunks(self) -> None:
         assert self._content is not None  # noqa: S101
         try:
-            while self._sending and not self._paused and self._session.takes_content:
+            while self._sending and not self._paused and self._has_room():
                 chunk = await self._content.next()
-                if self._lost or self._session.is_over:
+                # A chunk may have been refused meanwhile: nothing is to follow.
+                if self._lost or self._session.is_over or not self._has_room():
                     return
                 if chunk is None:
                     self._sending = False
@@ -307,6 +308,9 @@ class HopConnection(Protocol):
                 self._flush()
         finally:
             self._fetching = False
+
+    def _has_room(self) -> bool:
+        return self._session.takes_content
 
     def _end_content(self) -> None:
         assert self._content is not None  # noqa: S101

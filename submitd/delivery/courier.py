@@ -47,13 +47,19 @@ from submitd.dns.exchangers import (
 from submitd.dns.message import RecordType
 from submitd.dns.resolver import Resolver
 from submitd.mail.envelope import ByMode, DeliverBy, ForwardPath, Notify
-from submitd.mail.mime import CannotConvert
 from submitd.mail.rendition import Target
 from submitd.mail.status import EnhancedCode
 from submitd.observe.events import TLS_FELL_BACK, Events
 from submitd.smtp.client import ClientSession, Outgoing, TimeLeft, TlsWish
 from submitd.smtp.reply import Reply
-from submitd.spool.store import Recipient, Spool, Spooled, SpoolFull, SpoolUnavailable
+from submitd.spool.store import (
+    Recipient,
+    Rendition,
+    Spool,
+    Spooled,
+    SpoolFull,
+    SpoolUnavailable,
+)
 from submitd.tls.client import BadTlsName, Unverified, verified
 
 _MOST_ADDRESSES: Final = 10
@@ -68,6 +74,14 @@ _TAKES: Final = {
     Target.SEVEN_BIT: "no 8-bit content (8BITMIME)",
     Target.EIGHT_BIT: "no binary content (BINARYMIME)",
 }
+
+
+class FormWanted(Exception):
+    """The message needs another form for this host, which is not there yet."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target.value)
+        self.target = target
 
 
 class CannotReach(Exception):
@@ -305,6 +319,7 @@ class Courier:
         Raises:
             ConnectionBroke: the connection had been ``reused``, and was closed
                 without a word about this message: it may be tried on another.
+            FormWanted: nothing was said; `prepare` it first.
         """
         if (too_late := self._is_too_late(hop, spooled)) is not None:
             return [too_late] * len(recipients)
@@ -337,10 +352,23 @@ class Courier:
                 outcomes += [broke] * len(rest)
         return outcomes
 
+    async def prepare(self, spooled: Spooled, target: Target) -> Delayed | None:
+        """Make the form that `carry` wants, or find out that there is none.
+
+        Gives why that cannot be told now.
+        """
+        try:
+            await self._renditions.make(spooled, target)
+        except SpoolFull as problem:
+            return Delayed(EnhancedCode(4, 3, 1), f"no other form: {problem}")
+        except (SpoolUnavailable, LookupError) as problem:
+            return _no_form_now(problem)
+        return None
+
     async def _form(
         self, hop: Hop, spooled: Spooled, recipients: Sequence[Recipient]
     ) -> Form | Delayed | Failed:
-        """What goes to this host, or why nothing does."""
+        """What goes to this host, or why nothing does. Raises FormWanted."""
         offered, host = hop.connection.offered, hop.host
         if _needs_smtputf8(spooled, recipients) and "SMTPUTF8" not in offered:
             return Failed(
@@ -352,20 +380,21 @@ class Courier:
         form = as_it_is(spooled)
         if (target := target_of(spooled, offered)) is not None:
             try:
-                form = as_rendition(await self._renditions.get(spooled, target), target)
-            except CannotConvert as problem:
+                found = await self._renditions.find(spooled, target)
+            except SpoolUnavailable as problem:
+                return _no_form_now(problem)
+            if found is None:
+                raise FormWanted(target)
+            if isinstance(found, Rendition):
+                form = as_rendition(found, target)
+            elif spooled.needs.binary or not spooled.envelope.is_report:
                 # A report with some octets cut to seven bits is better than none.
-                if spooled.needs.binary or not spooled.envelope.is_report:
-                    return Failed(
-                        EnhancedCode(5, 6, 3),
-                        f"the host takes {_TAKES[target]}, and the message has no "
-                        f"such form: {problem}",
-                        host,
-                    )
-            except SpoolFull as problem:
-                return Delayed(EnhancedCode(4, 3, 1), f"no other form: {problem}", host)
-            except (SpoolUnavailable, LookupError) as problem:
-                return Delayed(EnhancedCode(4, 3, 0), f"no other form: {problem}", host)
+                return Failed(
+                    EnhancedCode(5, 6, 3),
+                    f"the host takes {_TAKES[target]}, and the message has no "
+                    f"such form: {found.reason}",
+                    host,
+                )
         return _too_large(hop, form) or form
 
     async def _transact(
@@ -495,6 +524,10 @@ def _refused(refusal: HopRefused, host: str) -> Delayed | Failed:
             EnhancedCode(4, 5, 0), outcome.diagnostic, host, outcome.is_reply
         )
     return outcome
+
+
+def _no_form_now(problem: object) -> Delayed:
+    return Delayed(EnhancedCode(4, 3, 0), f"no other form: {problem}")
 
 
 def _no_answer(problem: object) -> Delayed:

@@ -11,11 +11,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 
 from submitd.delivery.connection import ConnectionBroke
-from submitd.delivery.courier import CannotReach, Courier, Hop, may_carry
+from submitd.delivery.courier import (
+    CannotReach,
+    Courier,
+    FormWanted,
+    Hop,
+    may_carry,
+)
 from submitd.delivery.outcome import Delayed, Failed, Outcome
 from submitd.delivery.route import Route
 from submitd.delivery.slots import DestinationSlots
+from submitd.delivery.turns import Turns
 from submitd.mail.envelope import HEAD_START
+from submitd.mail.rendition import Target
 from submitd.mail.status import EnhancedCode
 from submitd.observe.events import ATTEMPT_BROKE, DESTINATION_DOWN, Events
 from submitd.observe.metrics import Metrics
@@ -130,6 +138,9 @@ class Jobs(Protocol):
     def give_back(self, job: Job) -> None:
         """It was not tried."""
 
+    def put_off(self, job: Job) -> None:
+        """It was not tried, and is not for some seconds: too many wait."""
+
     def lane_ended(self) -> None:
         """There is one lane less."""
 
@@ -159,6 +170,15 @@ class Destination:
     than what it wins."""
 
 
+@frozen
+class _Unprepared:
+    """A job whose message is to have another form first."""
+
+    route: Route
+    job: Job
+    target: Target
+
+
 class Lanes:
     """Carries jobs to their destinations."""
 
@@ -180,15 +200,14 @@ class Lanes:
         self._events = events
         self._metrics = metrics
         self._destinations: dict[str, Destination] = {}
+        self._unprepared = Turns(self._prepare)
         self._stopping = False
         self.count = 0
         """Lanes that there are."""
 
     def put(self, route: Route, job: Job) -> bool:
         """Have it carried; False: too many wait for this destination already."""
-        destination = self._destinations.get(route.key)
-        if destination is None:
-            destination = self._destinations[route.key] = Destination(route)
+        destination = self._destination(route)
         now = self._clock.seconds()
         if len(destination.jobs) >= self._limits.messages_per_destination:
             if job.spooled.envelope.priority <= 0:
@@ -201,9 +220,17 @@ class Lanes:
         self._serve(destination)
         return True
 
+    def _destination(self, route: Route) -> Destination:
+        destination = self._destinations.get(route.key)
+        if destination is None:
+            destination = self._destinations[route.key] = Destination(route)
+        return destination
+
     def stop(self) -> None:
         """Begin no more attempts."""
         self._stopping = True
+        for one in self._unprepared.take_back():
+            self._jobs.give_back(one.job)
         for destination in tuple(self._destinations.values()):
             while destination.jobs:
                 self._jobs.give_back(destination.jobs.take())
@@ -405,6 +432,10 @@ class Lanes:
             # Closed while idle: nothing was said, so nothing was tried.
             self._put_back(destination, job)
             return
+        except FormWanted as wanted:
+            # The connection is for those that can be sent now.
+            self._put_aside(_Unprepared(destination.route, job, wanted.target))
+            return
         except Exception as fault:  # noqa: BLE001
             # One message that trips a bug must not hold up the others. It
             # counts as an attempt, so that it is not tried without end.
@@ -418,6 +449,29 @@ class Lanes:
             self._jobs.begin(rest)
             self._put_back(destination, rest)
         self._jobs.settle(Job(job.spooled, tried), outcomes)
+
+    def _put_aside(self, one: _Unprepared) -> None:
+        """Out of all lanes, until its form is made."""
+        if self._stopping:
+            self._jobs.give_back(one.job)
+        elif not self._unprepared.put(one.job.spooled.submitter, one):
+            self._jobs.put_off(one.job)
+
+    async def _prepare(self, one: _Unprepared) -> None:
+        job = one.job
+        try:
+            trouble = await self._courier.prepare(job.spooled, one.target)
+        except Exception as fault:  # noqa: BLE001
+            self._events.failure(ATTEMPT_BROKE, fault, queue_id=job.spooled.queue_id)
+            trouble = _LOCAL_FAULT
+        if trouble is not None:
+            self._jobs.settle(job, [trouble] * len(job.recipients))
+        elif self._stopping:
+            self._jobs.give_back(job)
+        else:
+            destination = self._destination(one.route)
+            destination.jobs.put_back(job)
+            self._serve(destination)
 
     def _put_back(self, destination: Destination, job: Job) -> None:
         if self._stopping:

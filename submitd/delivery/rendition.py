@@ -3,9 +3,10 @@
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from submitd.dkim.sign import Signer
@@ -14,22 +15,30 @@ from submitd.mail.mime import CannotConvert
 from submitd.mail.rendition import Change, Rewriting, Survey, Target
 from submitd.observe.events import RENDITION_MADE, Events
 from submitd.smtp.framing import LineEnds, TextRule
-from submitd.spool.store import CHUNK, Rendition, RenditionIntake, Spool, Spooled
+from submitd.spool.store import (
+    CHUNK,
+    NoRendition,
+    Rendition,
+    RenditionIntake,
+    Spool,
+    Spooled,
+)
 
 _SLICE: Final = 64 * 1024
 """Octets that a thread converts at one go: the event loop comes between."""
 
 _DOMAIN: Final = re.compile(rb"(?:^|;)\s*d\s*=\s*([^\s;]+)")
+_SELECTOR: Final = re.compile(rb"(?:^|;)\s*s\s*=\s*([^\s;]+)")
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 SignerOf = Callable[[Spooled, HeaderSection], Signer | None]
-"""Who signs a message with that header section; None: nobody."""
+"""Who signs a message with that header section; None: nobody. Asked in threads."""
 
 
 class Renditions:
-    """Makes them, one at a time, and finds what was made."""
+    """Makes them, and finds what was made."""
 
     def __init__(
         self,
@@ -44,36 +53,42 @@ class Renditions:
         self._signer_of = signer_of
         self._events = events
         self._now = now
-        # Threads would not make two of them any faster.
-        self._turn = DeferredLock()
 
-    async def get(self, spooled: Spooled, target: Target) -> Rendition:
-        """The form of a claimed message for hosts that take no more than ``target``.
+    async def find(
+        self, spooled: Spooled, target: Target
+    ) -> Rendition | NoRendition | None:
+        """The form of a message for hosts that take no more than ``target``.
+
+        None: nobody has tried to `make` it.
 
         Raises:
-            CannotConvert: it has no such form.
+            SpoolUnavailable: nobody can tell.
+        """
+        return await self._spool.find_rendition(spooled.queue_id, target.value)
+
+    async def make(self, spooled: Spooled, target: Target) -> None:
+        """Make the form of a claimed message, or find out that there is none.
+
+        Either is done once, whoever asks again.
+
+        Raises:
             SpoolUnavailable, LookupError: it cannot be read or stored now.
         """
+        if await self.find(spooled, target) is not None:
+            return
         queue_id, form = spooled.queue_id, target.value
-        found = await self._spool.find_rendition(queue_id, form)
-        if found is not None:
-            return found
-        await self._turn.acquire()
         try:
-            # Who was before us may have made it.
-            found = await self._spool.find_rendition(queue_id, form)
-            if found is None:
-                found = await self._make(spooled, target)
-                self._events.emit(
-                    RENDITION_MADE,
-                    session=spooled.session,
-                    queue_id=queue_id,
-                    form=form,
-                    size=found.size,
-                )
-            return found
-        finally:
-            self._turn.release()
+            made = await self._make(spooled, target)
+        except CannotConvert as problem:
+            await self._spool.refuse_rendition(queue_id, form, str(problem))
+            return
+        self._events.emit(
+            RENDITION_MADE,
+            session=spooled.session,
+            queue_id=queue_id,
+            form=form,
+            size=made.size,
+        )
 
     async def _make(self, spooled: Spooled, target: Target) -> Rendition:
         header = spooled.header
@@ -84,10 +99,8 @@ class Renditions:
         async for octets in self._body(spooled):
             await self._in_thread(survey.feed, octets)
         changes = await self._in_thread(survey.finish)
-        section = HeaderSection.parse(header)
-        signer = self._signer_of(spooled, section)
-        section = _unsigned(section, signer)
-        draft = await self._in_thread(_Draft, changes, section, target, signer)
+        signer_of = partial(self._signer_of, spooled)
+        draft = await self._in_thread(_Draft, changes, header, target, signer_of)
         intake = self._spool.open_rendition(spooled.queue_id, target.value)
         try:
             async for octets in self._body(spooled):
@@ -95,7 +108,8 @@ class Renditions:
                 await _store(draft, intake)
             draft.tail += await self._in_thread(draft.finish)
             await _store(draft, intake)
-            return await intake.finish(draft.header(self._now()), draft.tail)
+            header = await self._in_thread(draft.header, self._now())
+            return await intake.finish(header, draft.tail)
         except BaseException:
             await intake.abandon()
             raise
@@ -126,10 +140,13 @@ class _Draft:
     def __init__(
         self,
         changes: Mapping[int, Change],
-        section: HeaderSection,
+        header: bytes,
         target: Target,
-        signer: Signer | None,
+        signer_of: Callable[[HeaderSection], Signer | None],
     ) -> None:
+        section = HeaderSection.parse(header)
+        signer = signer_of(section)
+        section = _unsigned(section, signer)
         self._rewriting = Rewriting(changes, section.octets + b"\r\n")
         self._is_ascii = target is Target.SEVEN_BIT
         self._rule = TextRule(LineEnds.STRICT)
@@ -195,15 +212,27 @@ def _trace(fields: Sequence[Field]) -> Sequence[Field]:
 def _unsigned(section: HeaderSection, signer: Signer | None) -> HeaderSection:
     """Without the signatures of ours, which are for the first form.
 
-    They stand together below our Received field.
+    They stand together below our Received field. What was signed under the same
+    domain with another key may be the sender's own, and hold.
     """
     if signer is None:
         return section
     above = _trace(section.fields)
     rest = list(section.fields[len(above) :])
-    while rest and rest[0].key == "dkim-signature":
-        named = _DOMAIN.search(rest[0].value)
-        if named is None or named[1].decode("ascii", "replace") != signer.domain:
-            break
+    while rest and _is_by(rest[0], signer):
         del rest[0]
     return HeaderSection((*above, *rest))
+
+
+def _is_by(one: Field, signer: Signer) -> bool:
+    if one.key != "dkim-signature":
+        return False
+    value = one.value
+    return _tag(_DOMAIN, value) == signer.domain and any(
+        _tag(_SELECTOR, value) == each.selector for each in signer.keys
+    )
+
+
+def _tag(pattern: re.Pattern[bytes], value: bytes) -> str:
+    found = pattern.search(value)
+    return "" if found is None else found[1].decode("ascii", "replace")

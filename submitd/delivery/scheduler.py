@@ -160,7 +160,7 @@ class DeliveryScheduler(Service):
             if is_full:
                 self.give_back(job)
             elif not self._lanes.put(route, job):
-                self._put_off(job)
+                self.put_off(job)
 
     def _settle_late(self, spooled: Spooled, by: DeliverBy) -> Spooled:
         """Time is up (RFC 2852 section 4.1.3): what may still be attempted.
@@ -213,6 +213,11 @@ class DeliveryScheduler(Service):
         """As `Jobs.give_back`."""
         self._run(job, self._release(job))
 
+    def put_off(self, job: Job) -> None:
+        """As `Jobs.put_off`: those of others come first."""
+        pause = _PUT_OFF * (1 + self._chance.random())
+        self._run(job, self._release(job, self._now() + timedelta(seconds=pause)))
+
     def lane_ended(self) -> None:
         """As `Jobs.lane_ended`."""
         if self._all_done is not None and not (self._lanes.count or self._open_jobs):
@@ -241,11 +246,6 @@ class DeliveryScheduler(Service):
                 self.take(spooled)
             if len(claimed) < room:
                 return
-
-    def _put_off(self, job: Job) -> None:
-        """Too many wait for this destination: those of others come first."""
-        pause = _PUT_OFF * (1 + self._chance.random())
-        self._run(job, self._release(job, self._now() + timedelta(seconds=pause)))
 
     async def _release(self, job: Job, due_at: datetime | None = None) -> None:
         numbers = [one.number for one in job.recipients]

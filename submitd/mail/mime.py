@@ -13,17 +13,23 @@ from attrs import define, frozen
 from submitd.mail.message import HeaderSection, MalformedHeader
 
 _CRLF: Final = b"\r\n"
-_BEGUN: Final = b"\r\n--"
 _MOST_DEPTH: Final = 30
 _MOST_ENTITIES: Final = 10_000
 _MOST_HEADER: Final = 256 * 1024
-_MOST_DELIMITER: Final = 998
-"""Octets of a line, white space behind the boundary included."""
+"""Octets of a part's header section. The message's own was measured when it came."""
+
+_MOST_LINES: Final = 100_000
+"""In the header sections of all parts: each is a step, and may have four octets."""
+
+_MOST_DELIMITER: Final = 1000
+"""Octets of a line with a line end, white space behind the boundary included."""
 
 _COMMENT: Final = re.compile(
-    rb'("(?:[^"\\]|\\.)*+"?)|\((?:[^()\\]|\\.)*+\)?', re.DOTALL
+    rb'("(?:[^"\\]|\\.)*+"?)|\((?:[^()\\]|\\.)*+(\))?', re.DOTALL
 )
-"""Without its end it is one all the same, or time would grow with the square."""
+"""A quoted string, or a comment up to its end or to another one within it.
+
+Without its end it is found all the same, or time would grow with the square."""
 
 _TYPE: Final = re.compile(rb"\s*+([\w!#$%&'*+.^`{|}~-]++)/([\w!#$%&'*+.^`{|}~-]++)\s*+")
 _PARAMETER: Final = re.compile(
@@ -125,7 +131,11 @@ class _Open:
 
     entity: Entity
     delimiter: bytes
-    """Empty: there is none, or the last one was seen."""
+    """With the CR LF before it. Empty: there is none, or the last one was seen."""
+
+    next: int = -1
+    """Where in the buffer it stands next; its length: nowhere. It is looked for
+    anew where this is behind."""
 
 
 class MimeWalker:
@@ -144,6 +154,7 @@ class MimeWalker:
         """Lines of a header section; None: within a body."""
 
         self._head_size = 0
+        self._lines = 0
         self._gap = False
         """The empty line behind a header section is still in the buffer."""
 
@@ -154,6 +165,8 @@ class MimeWalker:
         """Take the next octets."""
         self._buffer = self._buffer[self._at :] + octets
         self._at = 0
+        for one in self._open:
+            one.next = -1
         while self._step(is_final=False):
             pass
 
@@ -177,11 +190,11 @@ class MimeWalker:
         buffer, at = self._buffer, self._at
         end = buffer.find(_CRLF, at)
         line = buffer[at:] if end < 0 else buffer[at:end]
-        if self._head_size + len(line) > _MOST_HEADER:
+        if self._count and self._head_size + len(line) > _MOST_HEADER:
             raise CannotConvert("a part's header section has no end")
         if end < 0 and not is_final:
             return False
-        if line.startswith(b"--") and (found := self._delimiter(line)):
+        if line.startswith(b"--") and (found := self._delimiter(_CRLF + line)):
             self._begin(head)
             self._cross(*found, at, at + len(line))
             return True
@@ -190,6 +203,7 @@ class MimeWalker:
         if line:
             head.append(line + _CRLF)
             self._head_size += len(line) + 2
+            self._count_line()
             self._at = end + 2
             return True
         entity = self._begin(head)
@@ -202,12 +216,18 @@ class MimeWalker:
             self._gap = True
         return True
 
+    def _count_line(self) -> None:
+        if self._count:
+            self._lines += 1
+        if self._lines > _MOST_LINES:
+            raise CannotConvert("its parts have too many header fields")
+
     def _begin(self, head: list[bytes], rest: bytes = b"") -> Entity:
         """An entity's header section is complete; ``rest`` has no line end."""
         above = self._open[-1].entity if self._open else None
         entity = _read_entity(b"".join(head) + rest, self._count, above)
         self._count += 1
-        delimiter = b"--" + entity.boundary if entity.boundary else b""
+        delimiter = b"\r\n--" + entity.boundary if entity.boundary else b""
         if self._count > _MOST_ENTITIES or len(self._open) >= _MOST_DEPTH:
             raise CannotConvert("it has too many parts, or parts within parts")
         if delimiter and any(one.delimiter == delimiter for one in self._open):
@@ -225,36 +245,52 @@ class MimeWalker:
     # Bodies
 
     def _read_body(self, *, is_final: bool) -> bool:
+        buffer = self._buffer
+        found = self._next_delimiter()
+        if found == len(buffer):
+            self._pass(found if is_final else found - self._held())
+            return False
+        end = buffer.find(_CRLF, found + 2)
+        line = buffer[found:] if end < 0 else buffer[found:end]
+        self._pass(found)
+        if end < 0 and not is_final and len(line) <= _MOST_DELIMITER:
+            return False
+        delimiter = self._delimiter(line)
+        assert delimiter is not None, "one of them was found"  # noqa: S101
+        self._cross(*delimiter, found, found + len(line))
+        return True
+
+    def _next_delimiter(self) -> int:
+        """Where the first of them begins; the buffer's length: nowhere.
+
+        Each is looked for by itself, and once over an octet: a step for every
+        line that begins like one would be a second's work for a megabyte.
+        """
         buffer, at = self._buffer, self._at
-        found = buffer.find(_BEGUN, at) if self._has_delimiters else -1
-        while found >= 0:
-            end = buffer.find(_CRLF, found + len(_BEGUN))
-            line = buffer[found + 2 :] if end < 0 else buffer[found + 2 : end]
-            if end < 0 and not is_final and self._may_become_one(line):
-                self._pass(found)
-                return False
-            if delimiter := self._delimiter(line):
-                self._pass(found)
-                self._cross(*delimiter, found, found + 2 + len(line))
-                return True
-            found = buffer.find(_BEGUN, found + len(_BEGUN))
-        self._pass(len(buffer) if is_final else len(buffer) - _held(buffer, at))
-        return False
+        first = len(buffer)
+        for one in self._open:
+            if not one.delimiter:
+                continue
+            if one.next < at:
+                found = buffer.find(one.delimiter, at)
+                one.next = len(buffer) if found < 0 else found
+            first = min(first, one.next)
+        return first
 
-    @property
-    def _has_delimiters(self) -> bool:
-        return any(one.delimiter for one in self._open)
-
-    def _may_become_one(self, line: bytes) -> bool:
-        """True where what has no end yet may be a delimiter."""
-        return len(line) <= _MOST_DELIMITER and any(
-            line.startswith(one.delimiter) or one.delimiter.startswith(line)
-            for one in self._open
-            if one.delimiter
-        )
+    def _held(self) -> int:
+        """How many octets at the end may begin a delimiter, or be half a line end."""
+        buffer, at = self._buffer, self._at
+        last = buffer.rfind(_CRLF, at)
+        line = buffer[last:] if last >= 0 else b""
+        if line and any(one.delimiter.startswith(line) for one in self._open):
+            return len(line)
+        return int(buffer.endswith(b"\r", at))
 
     def _delimiter(self, line: bytes) -> tuple[int, bool] | None:
-        """How many are open with the one that it parts; whether it is its last."""
+        """How many are open with the one that it parts; whether it is its last.
+
+        ``line`` has the CR LF before it, and not the one behind.
+        """
         doubtful = False
         for count in range(len(self._open), 0, -1):
             delimiter = self._open[count - 1].delimiter
@@ -294,14 +330,6 @@ class MimeWalker:
                 self._reader.content(octets)
             else:
                 self._reader.between(octets)
-
-
-def _held(octets: bytes, start: int) -> int:
-    """How many octets at the end may begin a delimiter."""
-    for length in (3, 2, 1):
-        if octets.endswith(_BEGUN[:length], start):
-            return length
-    return 0
 
 
 def _read_entity(raw: bytes, number: int, above: Entity | None) -> Entity:
@@ -360,8 +388,11 @@ def _encoding(section: HeaderSection) -> Encoding | None:
     fields = section.get_all("content-transfer-encoding")
     if not fields:
         return Encoding.SEVEN_BIT
-    word = _plain(fields[0].value).strip().decode("ascii", "replace").lower()
-    if len(fields) > 1 or _ENCODING.fullmatch(word) is None:
+    value = _plain(fields[0].value)
+    if len(fields) > 1 or value is None:
+        return None
+    word = value.strip().decode("ascii", "replace").lower()
+    if _ENCODING.fullmatch(word) is None:
         return None
     return {
         "7bit": Encoding.SEVEN_BIT,
@@ -376,8 +407,10 @@ def _content_type(section: HeaderSection, default: str) -> tuple[str, bytes] | N
     if not fields:
         return default, b""
     value = _plain(fields[0].value)
-    found = _TYPE.match(value)
-    if len(fields) > 1 or found is None:
+    found = None if value is None else _TYPE.match(value)
+    if len(fields) > 1 or value is None or found is None:
+        return None
+    if value[found.end() : found.end() + 1] not in (b"", b";"):
         return None
     media_type = b"/".join(found.groups()).decode("ascii", "replace").lower()
     if not media_type.startswith("multipart/"):
@@ -400,9 +433,17 @@ def _content_type(section: HeaderSection, default: str) -> tuple[str, bytes] | N
     return None if _BOUNDARY.fullmatch(boundary) is None else (media_type, boundary)
 
 
-def _plain(value: bytes) -> bytes:
-    """A field's value without comments."""
-    return _COMMENT.sub(lambda found: found[1] or b" ", value)
+def _plain(value: bytes) -> bytes | None:
+    """A field's value without comments; None: programs differ in where one ends."""
+    is_certain = True
+
+    def kept(found: re.Match[bytes]) -> bytes:
+        nonlocal is_certain
+        is_certain = is_certain and found[1 if found[1] else 2] is not None
+        return found[1] or b" "
+
+    plain = _COMMENT.sub(kept, value)
+    return plain if is_certain else None
 
 
 def _unquoted(word: bytes) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from submitd.mail.encoding import Base64, QuotedPrintable
 from submitd.mail.message import Field, HeaderSection, make_field
@@ -64,12 +64,15 @@ class _Facts:
 class Change:
     """What becomes of one entity."""
 
-    label: bytes
-    """Its Content-Transfer-Encoding."""
+    label: bytes = b""
+    """Its Content-Transfer-Encoding; empty: what it was."""
 
-    encode: bool
+    encode: bool = False
     without_charset: bool = False
     """It is 8-bit text of which nobody said what it is."""
+
+    holds_encoded: bool = False
+    """It is a message, and something in it is encoded now."""
 
 
 @define
@@ -84,7 +87,9 @@ class _Surveyed:
     """Of a leaf's body."""
 
     level: Encoding = Encoding.SEVEN_BIT
-    """What its body needs in its other form."""
+    """What its body needs in its other form, or what stays in it says of itself."""
+
+    change: Change = Change()
 
 
 class Survey:
@@ -148,13 +153,24 @@ class Survey:
 
     def end(self, entity: Entity) -> None:
         """As `MimeReader.end`."""
-        one = self._open.pop()
-        if entity.kind is Kind.LEAF and self._end_leaf(one):
-            return
+        one = self._open[-1]
+        if not (entity.kind is Kind.LEAF and self._end_leaf(one)):
+            self._name(one)
+        self._open.pop()
+        if one.change != Change():
+            self._changes[entity.number] = one.change
+
+    def _name(self, one: _Surveyed) -> None:
+        """It keeps its octets: what is it to be called?"""
         self._raise(one.level)
-        is_named_more = entity.encoding > self._target.most
-        if is_named_more and entity.section is not None and not one.is_signed:
-            self._changes[entity.number] = Change(_NAMES[one.level], encode=False)
+        entity = one.entity
+        is_named_more = entity.encoding > max(self._target.most, one.level)
+        if is_named_more and one.is_signed:
+            # It stays so, and what is around it cannot be called less (RFC 2045
+            # section 6.4).
+            self._raise(entity.encoding)
+        elif is_named_more and entity.section is not None:
+            one.change = evolve(one.change, label=_NAMES[one.level])
 
     def _end_leaf(self, one: _Surveyed) -> bool:
         """True where it is to be encoded."""
@@ -171,11 +187,13 @@ class Survey:
         if not must and (one.is_signed or not entity.may_be_encoded or not facts.long):
             return False
         is_text = entity.media_type.startswith("text/") and not facts.binary
-        self._changes[entity.number] = Change(
+        one.change = Change(
             QuotedPrintable.name if is_text else Base64.name,
             encode=True,
             without_charset=facts.eight_bit,
         )
+        message = next(each for each in reversed(self._open) if each.entity.is_message)
+        message.change = evolve(message.change, holds_encoded=True)
         return True
 
     def _is_too_much(self, facts: _Facts) -> bool:
@@ -224,7 +242,7 @@ class Rewriting:
         change = self._changes.get(entity.number)
         if change is not None:
             assert entity.section is not None, "it is clear"  # noqa: S101
-            raw = _renamed(entity.section, change, entity).octets
+            raw = _renamed(entity.section, change).octets
             if change.encode:
                 is_base64 = change.label == Base64.name
                 self._encoder = Base64() if is_base64 else QuotedPrintable()
@@ -262,17 +280,17 @@ class Rewriting:
         return octets
 
 
-def _renamed(section: HeaderSection, change: Change, entity: Entity) -> HeaderSection:
-    label = make_field(b"Content-Transfer-Encoding: %b\r\n" % change.label)
+def _renamed(section: HeaderSection, change: Change) -> HeaderSection:
     more: list[Field] = []
-    if change.encode and entity.is_message:
-        if not section.get_all("mime-version"):
-            more.append(make_field(b"MIME-Version: 1.0\r\n"))
-        if change.without_charset and not section.get_all("content-type"):
-            # RFC 1428 section 3.
-            kind = b"Content-Type: text/plain; charset=unknown-8bit\r\n"
-            more.append(make_field(kind))
-    if not section.get_all(label.key):
-        more.append(label)
-    kept = (label if one.key == label.key else one for one in section.fields)
+    if change.holds_encoded and not section.get_all("mime-version"):
+        more.append(make_field(b"MIME-Version: 1.0\r\n"))
+    if change.without_charset and not section.get_all("content-type"):
+        # RFC 1428 section 3.
+        more.append(make_field(b"Content-Type: text/plain; charset=unknown-8bit\r\n"))
+    kept = section.fields
+    if change.label:
+        label = make_field(b"Content-Transfer-Encoding: %b\r\n" % change.label)
+        if not section.get_all(label.key):
+            more.append(label)
+        kept = tuple(label if one.key == label.key else one for one in kept)
     return HeaderSection((*kept, *more))

@@ -70,6 +70,7 @@ CREATE TABLE rendition (
   content INTEGER PRIMARY KEY,   -- its rows in chunk are those of this number
   message INTEGER NOT NULL,
   form TEXT NOT NULL,            -- what a host must take: 7bit, 8bit
+  refusal TEXT,                  -- why there is no such form; NULL: here it is
   chunks INTEGER NOT NULL,
   body_size INTEGER NOT NULL,
   header BLOB NOT NULL,

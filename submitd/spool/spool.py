@@ -29,6 +29,7 @@ from submitd.spool.sqlite import (
 from submitd.spool.store import (
     Charge,
     NewMessage,
+    NoRendition,
     Over,
     Rendition,
     Report,
@@ -81,8 +82,8 @@ class _Upload:
 
     async def abandon(self) -> None:
         """As `Intake.abandon`."""
-        self._abandoned = True
-        if not self._chunks:
+        done, self._abandoned = self._abandoned, True
+        if done or not self._chunks:
             return
         try:
             await self._committer.submit(
@@ -206,7 +207,9 @@ class SqliteSpool:
         """As `Spool.open_intake`."""
         return SqliteIntake(self._committer, self._ids.next(), self._owner)
 
-    async def find_rendition(self, queue_id: str, form: str) -> Rendition | None:
+    async def find_rendition(
+        self, queue_id: str, form: str
+    ) -> Rendition | NoRendition | None:
         """As `Spool.find_rendition`."""
         return await self._read(
             lambda connection: statements.find_rendition(connection, queue_id, form)
@@ -216,6 +219,15 @@ class SqliteSpool:
         """As `Spool.open_rendition`."""
         return SqliteRendition(
             self._committer, self._ids.next(), self._owner, (queue_id, form)
+        )
+
+    async def refuse_rendition(self, queue_id: str, form: str, reason: str) -> None:
+        """As `Spool.refuse_rendition`."""
+        content_id = self._ids.next()
+        await self._committer.submit(
+            lambda connection: statements.insert_refusal(
+                connection, queue_id, form, content_id, reason
+            )
         )
 
     async def usage(

@@ -22,6 +22,7 @@ from submitd.spool.rows import (
 from submitd.spool.sent import Marks
 from submitd.spool.store import (
     NewMessage,
+    NoRendition,
     Recipient,
     Rendition,
     Report,
@@ -147,14 +148,19 @@ def _end_upload(
 
 def find_rendition(
     connection: Connection, queue_id: str, form: str
-) -> Rendition | None:
-    """The message's rendition of this form."""
+) -> Rendition | NoRendition | None:
+    """The message's rendition of this form, or that it has none."""
     row = connection.execute(
-        "SELECT content, length(header) + body_size FROM rendition "
+        "SELECT content, length(header) + body_size, refusal FROM rendition "
         "WHERE message = ? AND form = ?",
         (number_of(queue_id), form),
     ).fetchone()
-    return None if row is None else Rendition(queue_id_of(row[0]), row[1])
+    if row is None:
+        return None
+    content, size, refusal = row
+    if refusal is not None:
+        return NoRendition(refusal)
+    return Rendition(queue_id_of(content), size)
 
 
 def insert_rendition(
@@ -173,24 +179,52 @@ def insert_rendition(
         LookupError: there is no such message (any more).
     """
     message, content = number_of(queue_id), number_of(content_id)
-    if (made := find_rendition(connection, queue_id, form)) is not None:
+    if isinstance(made := find_rendition(connection, queue_id, form), Rendition):
         drop_intake(connection, content)
         return made
-    if not connection.execute(
-        "SELECT 1 FROM message WHERE id = ?", (message,)
-    ).fetchone():
-        raise LookupError(queue_id)
+    _check_message(connection, queue_id)
     if chunks:
         _end_upload(connection, content, chunks, chunk_octets)
     header, tail = parts
     body_size = chunk_octets + len(tail)
     connection.execute(
-        "INSERT INTO rendition (content, message, form, chunks, body_size, header, "
-        "tail) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        # Where there was said to be none, that was another program's word.
+        "INSERT OR REPLACE INTO rendition "
+        "(content, message, form, chunks, body_size, header, tail) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
         (content, message, form, chunks, body_size, header, tail),
     )
     tell(connection, message, time.time(), f"made a form of it for {form} hosts")
     return Rendition(content_id, len(header) + body_size)
+
+
+def insert_refusal(
+    connection: Connection, queue_id: str, form: str, content_id: str, reason: str
+) -> None:
+    """That there is no such rendition. What was found out first stays.
+
+    Raises:
+        LookupError: there is no such message (any more).
+    """
+    _check_message(connection, queue_id)
+    message = number_of(queue_id)
+    entered = connection.execute(
+        "INSERT OR IGNORE INTO rendition "
+        "(content, message, form, refusal, chunks, body_size, header, tail) "
+        "VALUES (?, ?, ?, ?, 0, 0, x'', x'')",
+        (number_of(content_id), message, form, reason),
+    ).rowcount
+    if entered:
+        words = f"it has no form for {form} hosts: {reason}"
+        tell(connection, message, time.time(), words)
+
+
+def _check_message(connection: Connection, queue_id: str) -> None:
+    """Raises LookupError: there is no such message (any more)."""
+    if not connection.execute(
+        "SELECT 1 FROM message WHERE id = ?", (number_of(queue_id),)
+    ).fetchone():
+        raise LookupError(queue_id)
 
 
 def claim(

@@ -138,6 +138,13 @@ class Rendition:
     """Octets of its header section and body."""
 
 
+@frozen
+class NoRendition:
+    """It was found out that a message has no such form."""
+
+    reason: str
+
+
 @frozen(kw_only=True)
 class Result:
     """What an attempt came to for one recipient."""
@@ -340,8 +347,10 @@ class Spool(Protocol):
     async def read_chunk(self, queue_id: str, number: int) -> bytes | None:
         """One chunk of the body, from 0; None past the last one."""
 
-    async def find_rendition(self, queue_id: str, form: str) -> Rendition | None:
-        """What was stored for hosts that take ``form``, if it was.
+    async def find_rendition(
+        self, queue_id: str, form: str
+    ) -> Rendition | NoRendition | None:
+        """What was stored for hosts that take ``form``, if anything was.
 
         Raises:
             SpoolUnavailable: nobody can tell.
@@ -349,6 +358,16 @@ class Spool(Protocol):
 
     def open_rendition(self, queue_id: str, form: str) -> RenditionIntake:
         """A new form of a message, which is claimed by this process."""
+
+    async def refuse_rendition(self, queue_id: str, form: str, reason: str) -> None:
+        """Remember with the message that it has no such form, and why.
+
+        May use the disk's reserve.
+
+        Raises:
+            SpoolUnavailable: it is not remembered.
+            LookupError: the message is gone.
+        """
 
     def mark_sent(self, queue_id: str, numbers: Iterable[int]) -> None:
         """The final dot for claimed recipients is sent next. Never waits or raises.

@@ -332,6 +332,28 @@ def test_a_chunk_that_is_refused_stops_the_rest() -> None:
     assert hop.content.endings == []
 
 
+@pytest.mark.rfc("3030", "2")
+@pytest.mark.parametrize("last", [b"four", None])
+def test_no_chunk_follows_one_that_was_refused_while_it_was_fetched(
+    last: bytes | None,
+) -> None:
+    """Others are still to be answered, so the connection stands."""
+    hop = Hop(CHUNKS.replace(b"250-CHUNK", b"250-PIPELINING\r\n250-CHUNK"))
+    fetched: Deferred[bytes | None] = Deferred()
+    result = hop.deliver(
+        [b"one", b"two", b"three", fetched], small=None, body=Body.BINARY_MIME
+    )
+    hop.connection.dataReceived(b"250 ok\r\n250 ok\r\n")
+    assert hop.wire.said().endswith(b"BDAT 3\r\noneBDAT 3\r\ntwo")
+    hop.connection.dataReceived(b"552 too much\r\n")
+    fetched.callback(last)
+    assert hop.wire.said() == b""
+    assert (result, hop.content.endings) == ([], [])
+    hop.connection.dataReceived(b"503 no more\r\n")
+    assert codes(result) == [552]
+    assert hop.wire.disconnected
+
+
 def test_a_loss_behind_the_last_chunk_says_that_it_may_have_arrived() -> None:
     hop = Hop(CHUNKS)
     result = hop.deliver(body=Body.BINARY_MIME)

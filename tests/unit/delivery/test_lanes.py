@@ -9,12 +9,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from submitd.delivery.connection import ConnectionBroke
-from submitd.delivery.courier import CannotReach, Hop
+from submitd.delivery.courier import CannotReach, FormWanted, Hop
 from submitd.delivery.lanes import DeliveryLimits, Job, Lanes, WaitingJobs
 from submitd.delivery.outcome import Delayed, Failed, Outcome, Relayed
 from submitd.delivery.route import Route
 from submitd.mail.address import parse_mailbox
 from submitd.mail.envelope import Envelope, ForwardPath
+from submitd.mail.rendition import Target
 from submitd.mail.status import EnhancedCode
 from submitd.observe.metrics import Metrics
 from submitd.spool.store import Needs, Recipient, Spooled
@@ -89,6 +90,9 @@ class Site:
         self.carry_with: Callable[[str, int], Any] = lambda _, count: [OK] * count
         self.settled: dict[str, list[Outcome]] = {}
         self.given_back: list[str] = []
+        self.were_put_off: list[str] = []
+        self.prepared: list[str] = []
+        self.prepare_with: Callable[[], Any] = lambda: None
         self.begun = 0
         self.ended = 0
         self.slots: list[str] = []
@@ -150,6 +154,17 @@ class Site:
         outcomes: list[Outcome] = answer
         return outcomes
 
+    async def prepare(self, spooled: Spooled, target: Target) -> Delayed | None:
+        assert target is Target.SEVEN_BIT
+        self.prepared.append(spooled.queue_id)
+        answer = self.prepare_with()
+        if isinstance(answer, Deferred):
+            answer = await answer
+        if isinstance(answer, Exception):
+            raise answer
+        trouble: Delayed | None = answer
+        return trouble
+
     # As the counts of the whole server
 
     async def take(self, keys: list[tuple[str, int | None]]) -> bool:
@@ -173,6 +188,9 @@ class Site:
 
     def give_back(self, job: Job) -> None:
         self.given_back.append(job.spooled.queue_id)
+
+    def put_off(self, job: Job) -> None:
+        self.were_put_off.append(job.spooled.queue_id)
 
     def lane_ended(self) -> None:
         self.ended += 1
@@ -458,3 +476,93 @@ def test_what_is_urgent_finds_a_place_where_others_have_them_all() -> None:
     assert not site.put("m5", priority=1)
     forever.callback(None)
     assert [name for name, _, _ in site.carried] == ["m2", "m4"]
+
+
+# What needs another form first
+
+
+class Unprepared(Site):
+    """Lanes, and a courier that wants a form for the messages named ``form …``."""
+
+    def __init__(self, **limits: float) -> None:
+        super().__init__(**limits)
+        self.making: Deferred[Any] = Deferred()
+        self.prepare_with = self._prepare
+        self.carry_with = self._carry
+
+    def _prepare(self) -> Any:  # noqa: ANN401
+        return self.comes_to if self.making.called else self.making
+
+    def end_making(self, comes_to: Any = None) -> None:  # noqa: ANN401
+        """The form under way, and all others."""
+        self.comes_to = comes_to
+        self.making.callback(comes_to)
+
+    def _carry(self, name: str, count: int) -> list[Outcome] | FormWanted:
+        if name.startswith("form") and not self.making.called:
+            return FormWanted(Target.SEVEN_BIT)
+        return [OK] * count
+
+
+def test_a_connection_is_not_kept_waiting_for_a_form() -> None:
+    site = Unprepared(connections_per_destination=1)
+    for name in ("form 1", "form 2", "plain"):
+        site.put(name, recipients=2)
+    assert site.settled == {"plain": [OK, OK]}
+    assert site.prepared == ["form 1"]
+    site.clock.advance(5)
+    assert site.lanes.count == 0
+    site.end_making()
+    assert site.settled == {name: [OK, OK] for name in ("plain", "form 1", "form 2")}
+    assert site.reached == ["a.example", "a.example"]
+
+
+def test_a_form_that_is_made_goes_before_what_waits() -> None:
+    site = Unprepared(connections_per_destination=1)
+    site.put("form 1")
+    busy: Deferred[Any] = Deferred()
+    site.carry_with = lambda name, count: busy if name == "busy" else [OK] * count
+    for name in ("busy", "later"):
+        site.put(name)
+    site.end_making()
+    busy.callback([OK])
+    assert list(site.settled) == ["busy", "form 1", "later"]
+
+
+@pytest.mark.parametrize("trouble", [DOWN, RuntimeError("a bug")])
+def test_a_form_that_cannot_be_made_now_delays(trouble: Any) -> None:  # noqa: ANN401
+    site = Unprepared()
+    for name in ("form 1", "form 2"):
+        site.put(name, recipients=2)
+    site.end_making(trouble)
+    for name in ("form 1", "form 2"):
+        first, second = site.settled[name]
+        assert isinstance(first, Delayed)
+        assert first == second
+    assert ("attempt-broke" in site.events.names) is (trouble is not DOWN)
+
+
+def test_a_stop_gives_back_what_waits_for_its_form() -> None:
+    """Also what is being made, once it is: it is not tried any more."""
+    site = Unprepared(connections_per_destination=1)
+    busy: Deferred[Any] = Deferred()
+    for name in ("form 1", "form 2"):
+        site.put(name)
+    site.carry_with = lambda *_: busy
+    site.put("form 3")
+    site.lanes.stop()
+    assert site.given_back == ["form 2"]
+    busy.callback(FormWanted(Target.SEVEN_BIT))
+    assert site.given_back == ["form 2", "form 3"]
+    site.end_making()
+    assert site.given_back == ["form 2", "form 3", "form 1"]
+    assert (site.settled, site.lanes.count, site.prepared) == ({}, 0, ["form 1"])
+
+
+def test_what_finds_too_many_forms_wanted_is_put_off() -> None:
+    site = Unprepared(messages_per_connection=200)
+    for number in range(103):
+        site.put(f"form {number}")
+    assert site.were_put_off == ["form 101", "form 102"]
+    site.end_making()
+    assert len(site.settled) == 101

@@ -1,5 +1,8 @@
 """Other forms of a message, octet for octet."""
 
+import sys
+from types import FrameType
+
 import pytest
 
 from submitd.mail.mime import CannotConvert
@@ -94,7 +97,9 @@ def test_what_a_signature_covers_has_no_other_form(
 def test_a_signed_part_that_any_host_takes_stays_as_it_is() -> None:
     """What it says of its encoding, and its long lines, too."""
     signed = (
+        b"MIME-Version: 1.0\r\n"
         b"Content-Type: multipart/mixed; boundary=out\r\n"
+        b"Content-Transfer-Encoding: binary\r\n"
         b"\r\n"
         b"--out\r\n"
         b"Content-Type: multipart/signed; boundary=in\r\n"
@@ -104,18 +109,19 @@ def test_a_signed_part_that_any_host_takes_stays_as_it_is() -> None:
         b"Content-Transfer-Encoding: binary\r\n"
         b"\r\n" + b"x" * 2000 + b"\r\n--in--\r\n"
         b"--out\r\n"
+        b"Content-Type: text/plain\r\n"
         b"\r\n"
         b"\xff\r\n"
         b"--out--\r\n"
     )
 
-    assert convert(signed, SEVEN) == (
-        # The field of the signed entity itself is outside of what is signed.
-        signed.replace(b"binary\r\n\r\n--in", b"7bit\r\n\r\n--in").replace(
-            b"\r\n\r\n\xff",
-            b"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=FF",
-        )
+    # Who says less of what is around it contradicts it (RFC 2045 section 6.4).
+    assert convert(signed, SEVEN) == signed.replace(
+        b"\r\n\r\n\xff",
+        b"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=FF",
     )
+    less = signed.replace(b"binary\r\n\r\nx", b"8bit\r\n\r\nx").replace(b"\xff", b"y")
+    assert convert(less, SEVEN) == less.replace(b"binary", b"8bit")
 
 
 @pytest.mark.rfc("2046", "5.2.1")
@@ -175,6 +181,33 @@ def test_8_bit_text_without_a_word_of_mime_is_of_an_unknown_charset() -> None:
         b"\r\n"
         b"=E4\r\n"
     )
+
+
+@pytest.mark.rfc("2045", "4")
+def test_a_message_around_a_part_that_is_encoded_says_that_it_is_of_mime() -> None:
+    """The nearest one; a part without any Content-Type is text like a message."""
+    inner = (
+        b"Content-Type: multipart/mixed; boundary=b\r\n"
+        b"\r\n"
+        b"--b\r\n"
+        b"\r\n"
+        b"\xe4\r\n"
+        b"--b\r\n"
+        b"Content-Type: text/plain\r\n"
+        b"\r\n"
+        b"\xe4\r\n"
+        b"--b--\r\n"
+    )
+    converted = inner.replace(b"b\r\n\r\n--b", b"b\r\nMIME-Version: 1.0\r\n\r\n--b", 1)
+    label = b"Content-Transfer-Encoding: quoted-printable\r\n\r\n=E4"
+    unknown = b"Content-Type: text/plain; charset=unknown-8bit\r\n"
+    converted = converted.replace(b"\r\n\r\n\xe4", b"\r\n%b%b" % (unknown, label), 1)
+    # What somebody has said of their text stays, even where it is too little.
+    converted = converted.replace(b"\r\n\r\n\xe4", b"\r\n" + label)
+    outer = b"Content-Type: message/rfc822\r\n\r\n"
+
+    assert convert(inner, SEVEN) == converted
+    assert convert(outer + inner, SEVEN) == outer + converted
 
 
 def test_ascii_is_encoded_for_its_long_lines_and_needs_no_charset() -> None:
@@ -295,6 +328,12 @@ def test_what_is_called_more_than_it_is_gets_its_own_name() -> None:
             b"Content-Type: multipart/mixed; ; boundary = a \r\n"
             b"Content-Transfer-Encoding: base64\r\n"
         ),
+        b"Content-Type: (a (b) text/plain) multipart/mixed; boundary=x\r\n",
+        b"Content-Type: (a (b) text/plain) multipart/signed; boundary=x\r\n",
+        b"Content-Type: text/plain (a\r\n",
+        b"Content-Type: text/plain multipart/mixed; boundary=x\r\n",
+        b"Content-Type: text/plain, multipart/mixed; boundary=x\r\n",
+        b"Content-Transfer-Encoding: 7bit (a (b) base64)\r\n",
         b"Subject : a\r\n",
         b"no field\r\n",
     ],
@@ -334,7 +373,8 @@ def test_a_boundary_is_read_as_mail_programs_read_it() -> None:
         (b"x\r\n--b" + b" " * 1000, "goes on"),
         (b"--b\r\nA: b\nC: d\r\n", "bare CR"),
         (b"--b\r\nA: " + b"x" * (256 * 1024), "no end"),
-        (b"--b\r\n" * 10_000, "too many"),
+        (b"--b\r\n" * 10_000, "too many parts"),
+        (b"--b\r\n" + b"a:\r\n" * 50_000 + b"--b\r\n" + b"a:\r\n" * 50_001, "fields"),
         (b"--b\r\nContent-Type: multipart/x; boundary=b\r\n\r\n", "boundary of one"),
         (b"\xff\r\n", "outside"),
         (b"\0", "outside"),
@@ -353,6 +393,49 @@ def test_messages_in_messages_have_a_measure() -> None:
     assert convert(nested * 29, SEVEN) == nested * 29
     with pytest.raises(CannotConvert, match="parts within parts"):
         convert(nested * 31, SEVEN)
+
+
+def test_the_messages_own_header_section_was_measured_before() -> None:
+    """With what we have put on top it may be longer than what comes."""
+    fields = b"MIME-Version: 1.0\r\n" + b"A: b\r\n" * 100_001
+
+    assert convert(fields + b"\r\n\xe4\r\n", SEVEN).startswith(fields)
+
+
+def test_lines_that_begin_like_delimiters_take_no_step_each() -> None:
+    """A hundred seconds went into the largest message, for who wrote it so."""
+    top = b"Content-Type: multipart/mixed; boundary=b0\r\n\r\n"
+    for number in range(1, 29):
+        top += b"--b%d\r\nContent-Type: multipart/mixed; boundary=b%d\r\n\r\n" % (
+            number - 1,
+            number,
+        )
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:  # noqa: ARG001
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        changes = changes_of(top + b"--b28\r\n\r\n\xff" + b"\r\n--" * 50_000, SEVEN)
+    finally:
+        sys.setprofile(None)
+    assert set(changes) == {0, 29}
+    assert calls < 10_000
+
+
+@pytest.mark.rfc("2046", "5.1.1")
+def test_a_delimiter_is_found_wherever_the_pieces_are_cut() -> None:
+    header, body = split(MIXED)
+    for size in range(1, 12):
+        survey = Survey(SEVEN, header, smtputf8=False)
+        pieces = [body[at : at + size] for at in range(0, len(body), size)]
+        for piece in pieces:
+            survey.feed(piece)
+        rewriting = Rewriting(survey.finish(), header)
+        given_out = b"".join(map(rewriting.feed, pieces)) + rewriting.finish()
+        assert rewriting.header + b"\r\n" + given_out == convert(MIXED, SEVEN)
 
 
 @pytest.mark.rfc("2046", "5.1.1")
@@ -378,8 +461,10 @@ def test_parts_may_be_empty_and_may_have_no_end() -> None:
         b"\r\n"
         b"\xff"
     )
+    message = b"MIME-Version: 1.0\r\n" + message
 
     assert convert(message, SEVEN) == (
+        b"MIME-Version: 1.0\r\n"
         b"Content-Type: multipart/mixed; boundary=out\r\n"
         b"\r\n"
         b"--out\r\n"
@@ -397,6 +482,7 @@ def test_parts_may_be_empty_and_may_have_no_end() -> None:
         b"--out\r\n"
         b"X-Only: a field\r\n"
         b"--out\r\n"
+        b"Content-Type: text/plain; charset=unknown-8bit\r\n"
         b"Content-Transfer-Encoding: quoted-printable\r\n"
         b"\r\n"
         b"=FF=\r\n"

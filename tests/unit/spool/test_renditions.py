@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from submitd.spool.sqlite import DATABASE
-from submitd.spool.store import CHUNK, Needs, SpoolFull, SpoolUnavailable
+from submitd.spool.store import CHUNK, Needs, NoRendition, SpoolFull, SpoolUnavailable
 from tests.support.in_reactor import in_reactor
 from tests.support.spooling import LATER, NOW, Spooling, result
 
@@ -87,6 +87,47 @@ async def test_no_form_is_kept_of_a_message_that_is_gone(tmp_path: Path) -> None
         with pytest.raises(SpoolUnavailable, match="abandoned"):
             await intake.finish(b"\r\n", b"")
         assert (rows(s, "rendition"), rows(s, "chunk"), rows(s, "intake")) == (0, 0, 0)
+
+
+@in_reactor
+async def test_that_there_is_none_is_remembered_for_as_long_as_the_message(
+    tmp_path: Path,
+) -> None:
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept()
+        other = await s.accept()
+    async with Spooling(tmp_path, reserve=1 << 60) as s:
+        for reason in ("it is signed", "found out once more"):
+            await s.spool.refuse_rendition(accepted.queue_id, "7bit", reason)
+        (line,) = s.store.story(accepted.queue_id)
+        assert line.what == "it has no form for 7bit hosts: it is signed"
+    async with Spooling(tmp_path) as s:
+        no_form = NoRendition("it is signed")
+        assert await s.spool.find_rendition(accepted.queue_id, "7bit") == no_form
+        assert await s.spool.find_rendition(accepted.queue_id, "8bit") is None
+        assert await s.spool.find_rendition(other.queue_id, "7bit") is None
+        (claimed, _) = await s.spool.claim_due(LATER, 10)
+        await s.spool.record(claimed.queue_id, [result()])
+        assert rows(s, "rendition") == 0
+        with pytest.raises(LookupError):
+            await s.spool.refuse_rendition(claimed.queue_id, "7bit", "it is signed")
+
+
+@in_reactor
+async def test_a_form_that_was_made_counts_more_than_that_there_is_none(
+    tmp_path: Path,
+) -> None:
+    """Of two workers of which one was started after an upgrade."""
+    async with Spooling(tmp_path) as s:
+        queue_id = (await s.accept()).queue_id
+        intake = s.spool.open_rendition(queue_id, "7bit")
+        await intake.write(BIG)
+        await s.spool.refuse_rendition(queue_id, "7bit", "it is signed")
+        made = await intake.finish(b"\r\n", b"x")
+        await s.spool.refuse_rendition(queue_id, "7bit", "it is signed")
+        assert await s.spool.find_rendition(queue_id, "7bit") == made
+        assert await s.body(made.content_id) == BIG + b"x"
+        assert rows(s, "rendition") == 1
 
 
 @in_reactor
