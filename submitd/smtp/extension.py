@@ -120,7 +120,9 @@ def read_parameters(
         if reader is None:
             return reply.UNKNOWN_PARAMETER
         if name in seen:
-            return reply.REPEATED_PARAMETER
+            # RFC 6710 section 4.1 asks for a code of its own.
+            is_priority = name == b"MT-PRIORITY"
+            return reply.REPEATED_PRIORITY if is_priority else reply.REPEATED_PARAMETER
         seen.add(name)
         refusal = reader(into, value if equals else None)
         if refusal is not None:
@@ -171,8 +173,10 @@ def _ret(parameters: MailParameters, value: bytes | None) -> Reply | None:
 
 
 def _envid(parameters: MailParameters, value: bytes | None) -> Reply | None:
-    parameters.envid = envid = decode_xtext(value or b"")
-    return None if envid and len(envid) <= _MAX_ENVID else reply.BAD_PARAMETER
+    parameters.envid = decode_xtext(value or b"")
+    # As it is sent, for so it is passed on (RFC 3461 section 4.4).
+    is_short = len(value or b"") <= _MAX_ENVID
+    return None if parameters.envid and is_short else reply.BAD_PARAMETER
 
 
 def _auth(parameters: MailParameters, value: bytes | None) -> Reply | None:
@@ -333,7 +337,7 @@ def deliver_by(least: timedelta, now: Now) -> Extension:
             if seconds < shortest:
                 return reply.TOO_SOON
         at = now() + timedelta(seconds=seconds)
-        parameters.deliver_by = DeliverBy(at, mode, bool(found[3]))
+        parameters.deliver_by = DeliverBy(at, mode, bool(found[3]), seconds <= 0)
         return None
 
     return Extension("DELIVERBY", mail={b"BY": by}, says=lambda: str(shortest))
