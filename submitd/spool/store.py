@@ -145,7 +145,7 @@ class Result:
     number: int
     state: State
     at: datetime
-    """When the attempt ended."""
+    """When the attempt ended, or the outcome was known without one."""
 
     due_at: datetime
     """When to try next (State.QUEUED); otherwise of no meaning."""
