@@ -485,7 +485,8 @@ class ExtensionsSection:
     highest_priority: int = setting(
         whole(0, 9),
         "What a message asks for above this is lowered to it (MT-PRIORITY). "
-        "0: nobody goes before the others, but may let them go first.",
+        "0: nobody goes before the others, but may let them go first. It holds for "
+        'all who may send, without log-in (tls = "none"), too.',
         default=0,
     )
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from attrs import field, frozen
 
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import Envelope, ForwardPath
+from submitd.mail.envelope import DeliverBy, Envelope, ForwardPath, TlsDemand
 from submitd.mail.status import EnhancedCode
 from submitd.mail.usage import Span, Usage
 from submitd.smtp.reply import Reply
@@ -214,6 +214,10 @@ class QueueEntry:
     recipients: tuple[Recipient, ...]
     release_at: datetime | None = None
     """Not sent before."""
+
+    deliver_by: DeliverBy | None = None
+    priority: int = 0
+    tls_demand: TlsDemand | None = None
 
 
 @frozen(kw_only=True)
