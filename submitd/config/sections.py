@@ -467,6 +467,18 @@ class ExternalSection:
 
 
 @frozen(kw_only=True)
+class PrioritySection:
+    """The highest priority of some logins, in the place of that of all."""
+
+    logins: tuple[str, ...] = setting(
+        listed(filled_text), "Whom it is for.", default=(), example=["alarms"]
+    )
+    highest: int = setting(
+        whole(0, 9), "In the place of highest_priority.", default=0, example=6
+    )
+
+
+@frozen(kw_only=True)
 class ExtensionsSection:
     """What a mail program may ask for with a message, beyond sending it."""
 
@@ -486,8 +498,11 @@ class ExtensionsSection:
         whole(0, 9),
         "What a message asks for above this is lowered to it (MT-PRIORITY). "
         "0: nobody goes before the others, but may let them go first. It holds for "
-        'all who may send, without log-in (tls = "none"), too.',
+        "all who have no rule below, also without log-in.",
         default=0,
+    )
+    priority: Mapping[str, PrioritySection] = field(
+        factory=dict, metadata={"tables": PrioritySection, "name": "NAME"}
     )
 
 

@@ -41,7 +41,6 @@ class MailParameters:
     release_request: str = ""
     deliver_by: DeliverBy | None = None
     priority: int = 0
-    priority_asked: int = 0
     tls_demand: TlsDemand | None = None
     submitted_by: SubmittedBy | None = None
 
@@ -346,20 +345,15 @@ def deliver_by(least: timedelta, now: Now) -> Extension:
 _PRIORITY: Final = re.compile(rb"-?[1-9]|0")
 
 
-def mt_priority(highest: int) -> Extension:
-    """MT-PRIORITY: what is above ``highest`` is lowered to it (RFC 6710).
+def _priority(parameters: MailParameters, value: bytes | None) -> Reply | None:
+    if value is None or not _PRIORITY.fullmatch(value):
+        return reply.BAD_PRIORITY
+    parameters.priority = int(value)
+    return None
 
-    ``highest``: from 0 to 9, for 0 is what a message has without it.
-    """
 
-    def priority(parameters: MailParameters, value: bytes | None) -> Reply | None:
-        if value is None or not _PRIORITY.fullmatch(value):
-            return reply.BAD_PRIORITY
-        parameters.priority_asked = int(value)
-        parameters.priority = min(parameters.priority_asked, highest)
-        return None
-
-    return Extension("MT-PRIORITY", mail={b"MT-PRIORITY": priority})
+MT_PRIORITY: Final = Extension("MT-PRIORITY", mail={b"MT-PRIORITY": _priority})
+"""RFC 6710. How far a priority may be raised is the desk's to say."""
 
 
 ALWAYS: Final = (SIZE, EIGHT_BIT_MIME, ENHANCED_STATUS_CODES, PIPELINING)

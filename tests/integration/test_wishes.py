@@ -269,7 +269,31 @@ async def test_a_priority_is_assigned_traced_logged_and_passed_on(
         (received,) = server.receiver.received
         assert received.wishes == "MT-PRIORITY=5"
         assert b" PRIORITY 5; " in received.content
-        await server.logs("priority=5")
+        await server.logs("priority=5 priority_asked=9")
+
+
+@pytest.mark.rfc("6710", "4.1")
+@pytest.mark.parametrize(("login", "assigned"), [("alice", 5), ("alarms", 0)])
+@in_reactor
+async def test_only_who_is_authorised_goes_before_others(
+    tmp_path: Path, login: str, assigned: int
+) -> None:
+    more = f'[extensions.priority.urgent]\nlogins = ["{login}"]\nhighest = 5'
+    async with OneProcess(reactor, tmp_path, more) as server:
+        said = await send(server, "bob@example.net", mail=("MT-PRIORITY=7",))
+        assert said == b"2.3.6 %d is the priority of this message" % assigned
+        await server.receiver.has(1)
+        (received,) = server.receiver.received
+        assert (b" PRIORITY 5; " in received.content) is (assigned == 5)
+
+
+@in_reactor
+async def test_a_deadline_is_logged_when_the_message_is_accepted(
+    tmp_path: Path,
+) -> None:
+    async with OneProcess(reactor, tmp_path) as server:
+        await send(server, "bob@example.net", mail=("BY=3600;N",))
+        await server.logs("deliver_by=")
 
 
 @pytest.mark.rfc("6710", "5.1")
@@ -435,4 +459,4 @@ async def test_a_second_submitd_takes_over_what_the_first_was_told(
             assert f'"submitted_by": ["{kept}"]' in text
             assert '"priority": -1' in text
             assert '"envid": "x+y"' in text
-            assert '"R", false]' in text
+            assert '"R", false, false]' in text

@@ -29,7 +29,7 @@ KNOWN: Final = parameters_of(
     (
         extension.future_release(timedelta(days=366), lambda: NOW),
         extension.deliver_by(timedelta(seconds=1), lambda: NOW),
-        extension.mt_priority(9),
+        extension.MT_PRIORITY,
         extension.REQUIRETLS,
     )
 )
