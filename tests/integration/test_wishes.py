@@ -373,8 +373,9 @@ async def test_nobody_is_lost_to_the_limits_of_a_host(
 async def test_a_name_beyond_ascii_logs_in_writes_and_hears_of_a_failure(
     tmp_path: Path,
 ) -> None:
-    async with OneProcess(reactor, tmp_path) as server:
-        (tmp_path / "passwords").write_text("jürgen:{PLAIN}schlüssel\n")
+    one_process = OneProcess(reactor, tmp_path)
+    (tmp_path / "passwords").write_text("jürgen:{PLAIN}schlüssel\n")
+    async with one_process as server:
         server.receiver.keywords = ("PIPELINING", "8BITMIME", "SMTPUTF8", "DSN")
         server.receiver.refusals["björn"] = "550 5.1.1 Gibt es nicht: björn"
         log_in = base64.b64encode("\0jürgen\0schlüssel".encode()).decode()
