@@ -14,6 +14,7 @@ from typing import Any
 from submitd.config.reader import read_server_section
 from submitd.config.values import span
 from submitd.mail.address import Mailbox
+from submitd.mail.envelope import ByMode
 from submitd.spool.sqlite import SqliteStore
 from submitd.spool.store import QueueEntry, Recipient, State, Store, Wanted
 
@@ -241,6 +242,7 @@ def _described(entry: QueueEntry, now: datetime) -> Iterator[str]:
     if entry.release_at is not None and entry.release_at > now:
         early = "" if entry.held else f", or `submitctl queue release {entry.queue_id}`"
         yield f"waits        until {_stamp(entry.release_at)}{early}"
+    yield from _wishes(entry)
     if entry.leased_to:
         yield f"under way    in {entry.leased_to}"
     for one in entry.recipients:
@@ -248,6 +250,17 @@ def _described(entry: QueueEntry, now: datetime) -> Iterator[str]:
         if one.last_diagnostic:
             host = f"{one.last_host} said: " if one.last_host else ""
             yield f"             last attempt: {host}{_printable(one.last_diagnostic)}"
+
+
+def _wishes(entry: QueueEntry) -> Iterator[str]:
+    """What its sender asked for, where that explains what becomes of it."""
+    if (by := entry.deliver_by) is not None:
+        late = "it comes back" if by.mode is ByMode.RETURN else "its sender is told"
+        yield f"deliver by   {_stamp(by.at)}, or {late}"
+    if entry.priority:
+        yield f"priority     {entry.priority}"
+    if entry.tls_demand is not None:
+        yield f"TLS          {entry.tls_demand.value}"
 
 
 def _fate(one: Recipient, entry: QueueEntry, now: datetime) -> str:
@@ -271,6 +284,10 @@ def as_object(entry: QueueEntry) -> dict[str, Any]:
         "size": entry.size,
         "held": entry.held,
         "release_at": _stamp(entry.release_at) if entry.release_at else None,
+        "deliver_by": _stamp(entry.deliver_by.at) if entry.deliver_by else None,
+        "deliver_by_mode": entry.deliver_by.mode.value if entry.deliver_by else None,
+        "priority": entry.priority,
+        "tls": entry.tls_demand.value if entry.tls_demand else None,
         "leased_to": entry.leased_to,
         "recipients": [
             {

@@ -14,6 +14,8 @@ from submitd.config.sections import (
     Config,
     ListenerSection,
     OAuthSection,
+    PrioritySection,
+    QuotaRuleSection,
     RuleSection,
     ServerSection,
 )
@@ -237,7 +239,11 @@ def _contradictions(config: Config, reading: _Reading) -> Iterator[ConfigProblem
             f"{config.retry.longest.total_seconds():g}s",
             "must not be shorter than `first`",
         )
-    yield from _quota_problems(config, reading)
+    yield from _login_problems(config.quota.rule, ("quota", "rule"), reading)
+    yield from _login_problems(
+        config.extensions.priority, ("extensions", "priority"), reading
+    )
+    yield from _holding_problems(config, reading)
     for name, route in config.route.items():
         if bool(route.user) != bool(route.password_file):
             yield reading.problem(
@@ -423,17 +429,25 @@ def _filter_problems(
         yield reading.problem(where, written, right)
 
 
-def _quota_problems(config: Config, reading: _Reading) -> Iterator[ConfigProblem]:
+def _login_problems(
+    rules: Mapping[str, QuotaRuleSection | PrioritySection],
+    table: tuple[str, ...],
+    reading: _Reading,
+) -> Iterator[ConfigProblem]:
+    """Each rule is for somebody, and nobody has two."""
     named: dict[str, str] = {}
-    for name, rule in config.quota.rule.items():
-        where = ("quota", "rule", name, "logins")
+    for name, rule in rules.items():
+        where = (*table, name, "logins")
         if not rule.logins:
             yield reading.problem(where, None, "must name at least one login")
         for login in rule.logins:
             other = named.setdefault(login.casefold(), name)
             if other != name:
-                right = f"{login} has limits by [quota.rule.{other}]"
+                right = f"{login} is named by [{'.'.join(table)}.{other}]"
                 yield reading.problem(where, list(rule.logins), right)
+
+
+def _holding_problems(config: Config, reading: _Reading) -> Iterator[ConfigProblem]:
     postmaster = config.server.postmaster
     limits = (config.quota, *config.quota.rule.values())
     if postmaster and any(one.on_excess == "hold" for one in limits):

@@ -467,6 +467,18 @@ class ExternalSection:
 
 
 @frozen(kw_only=True)
+class PrioritySection:
+    """The highest priority of some logins, in the place of that of all."""
+
+    logins: tuple[str, ...] = setting(
+        listed(filled_text), "Whom it is for.", default=(), example=["alarms"]
+    )
+    highest: int = setting(
+        whole(0, 9), "In the place of highest_priority.", default=0, example=6
+    )
+
+
+@frozen(kw_only=True)
 class ExtensionsSection:
     """What a mail program may ask for with a message, beyond sending it."""
 
@@ -485,8 +497,12 @@ class ExtensionsSection:
     highest_priority: int = setting(
         whole(0, 9),
         "What a message asks for above this is lowered to it (MT-PRIORITY). "
-        "0: nobody goes before the others, but may let them go first.",
+        "0: nobody goes before the others, but may let them go first. It holds for "
+        "all who have no rule below, also without log-in.",
         default=0,
+    )
+    priority: Mapping[str, PrioritySection] = field(
+        factory=dict, metadata={"tables": PrioritySection, "name": "NAME"}
     )
 
 

@@ -321,8 +321,6 @@ class Courier:
                 without a word about this message: it may be tried on another.
             FormWanted: nothing was said; `prepare` it first.
         """
-        if (too_late := self._is_too_late(hop, spooled)) is not None:
-            return [too_late] * len(recipients)
         form = await self._form(hop, spooled, recipients)
         if not isinstance(form, Form):
             return [form] * len(recipients)
@@ -331,9 +329,13 @@ class Courier:
             rest = recipients[len(outcomes) :]
             if outcomes and not may_carry(hop, rest):
                 return outcomes
+            # Of each transaction anew: those before it, and the form, took time.
+            left = self._time_left(spooled.envelope.deliver_by)
+            if left and (too_late := _cannot_make_it(hop, left)):
+                return outcomes + [too_late] * len(rest)
             try:
                 outcomes += await self._transact(
-                    hop, spooled, form, rest, reused=reused
+                    hop, spooled, form, rest, left, reused=reused
                 )
             except NoContent as problem:
                 lacking = Delayed(EnhancedCode(4, 3, 0), f"no content: {problem}")
@@ -403,14 +405,13 @@ class Courier:
         spooled: Spooled,
         form: Form,
         recipients: Sequence[Recipient],
+        left: TimeLeft | None,
         *,
         reused: bool,
     ) -> list[Outcome]:
         """One transaction; gives outcomes for as many as it settled."""
         envelope = spooled.envelope
         offered = hop.connection.offered
-        by = envelope.deliver_by
-        left = None if by is None else self._time_left(by)
         settled = await hop.connection.deliver(
             Outgoing(
                 reverse_path=envelope.reverse_path,
@@ -436,16 +437,11 @@ class Courier:
         dsn = "DSN" in offered
         return [_outcome(one, hop.host, dsn=dsn, owed=owed) for one in verdicts]
 
-    def _time_left(self, by: DeliverBy) -> TimeLeft:
+    def _time_left(self, by: DeliverBy | None) -> TimeLeft | None:
+        if by is None:
+            return None
         seconds = floor((by.at - self._now()).total_seconds())
         return TimeLeft(seconds, by.mode, by.trace)
-
-    def _is_too_late(self, hop: Hop, spooled: Spooled) -> Failed | None:
-        """Why the host cannot be given it in the time that its sender allows."""
-        by = spooled.envelope.deliver_by
-        if by is None or by.mode is not ByMode.RETURN:
-            return None
-        return _cannot_make_it(hop, self._time_left(by))
 
 
 def may_carry(hop: Hop, recipients: Sequence[Recipient]) -> bool:
@@ -490,6 +486,8 @@ def _is_owed(left: TimeLeft, offered: Mapping[str, str]) -> bool:
 
 def _cannot_make_it(hop: Hop, left: TimeLeft) -> Failed | None:
     """Why the host does not get what is to come back in time (RFC 2852 4.1.4.1)."""
+    if left.mode is not ByMode.RETURN:
+        return None
     if left.seconds <= 0:
         return Failed(EnhancedCode(5, 4, 7), "the time for delivery is over", hop.host)
     parameters = hop.connection.offered.get("DELIVERBY")

@@ -1,8 +1,8 @@
 """Destinations, and the connections that serve them."""
 
+from bisect import insort
 from collections import deque
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Any, Final, Protocol
 
@@ -73,23 +73,25 @@ class Job:
 class WaitingJobs:
     """Jobs in the order in which they are served.
 
-    By priority, and by time within one: urgent ones overtake what has not
+    By priority, and by age within one: urgent ones overtake what has not
     waited for longer than their head start.
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Job]] = []
+        # Sorted. Both ends are needed, and moving some thousand references
+        # costs less than a second heap.
+        self._ranked: list[tuple[float, int, Job]] = []
         self._count = 0
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._ranked)
 
     def __iter__(self) -> Iterator[Job]:
-        return (job for _, _, job in self._heap)
+        return (job for _, _, job in self._ranked)
 
-    def put(self, job: Job, now: float) -> None:
+    def put(self, job: Job) -> None:
         """One more."""
-        self._push(_rank(job, now), job)
+        self._push(_rank(job), job)
 
     def put_back(self, job: Job) -> None:
         """It was taken, and is to be the next."""
@@ -97,33 +99,32 @@ class WaitingJobs:
 
     def _push(self, rank: float, job: Job) -> None:
         self._count += 1
-        heappush(self._heap, (rank, self._count, job))
+        insort(self._ranked, (rank, self._count, job))
 
     @property
     def first(self) -> Job:
         """What `take` would give."""
-        return self._heap[0][2]
+        return self._ranked[0][2]
 
     def take(self) -> Job:
         """The next, which waits no more."""
-        return heappop(self._heap)[2]
+        return self._ranked.pop(0)[2]
 
-    def take_last(self, *, after: Job, now: float) -> Job | None:
+    def take_last(self, *, after: Job) -> Job | None:
         """The one that would be served last, if that is later than this new one."""
-        last = max(self._heap)
-        if last[0] <= _rank(after, now):
+        if self._ranked[-1][0] <= _rank(after):
             return None
-        self._heap.remove(last)
-        heapify(self._heap)
-        return last[2]
+        return self._ranked.pop()[2]
 
     def clear(self) -> None:
         """None of them waits any more."""
-        self._heap.clear()
+        self._ranked.clear()
 
 
-def _rank(job: Job, now: float) -> float:
-    return now - job.spooled.envelope.priority * HEAD_START
+def _rank(job: Job) -> float:
+    """Of the message's own age: however often it is put off, it is not forgotten."""
+    envelope = job.spooled.envelope
+    return envelope.sent_from.timestamp() - envelope.priority * HEAD_START
 
 
 class Jobs(Protocol):
@@ -140,6 +141,9 @@ class Jobs(Protocol):
 
     def put_off(self, job: Job) -> None:
         """It was not tried, and is not for some seconds: too many wait."""
+
+    def in_time(self, job: Job) -> Job | None:
+        """What of it is to be tried now; what becomes of the rest is settled."""
 
     def lane_ended(self) -> None:
         """There is one lane less."""
@@ -206,17 +210,17 @@ class Lanes:
         """Lanes that there are."""
 
     def put(self, route: Route, job: Job) -> bool:
-        """Have it carried; False: too many wait for this destination already."""
+        """Have it carried; False: too many wait for this destination already.
+
+        Of these each is older, or more urgent.
+        """
         destination = self._destination(route)
-        now = self._clock.seconds()
         if len(destination.jobs) >= self._limits.messages_per_destination:
-            if job.spooled.envelope.priority <= 0:
-                return False
-            last = destination.jobs.take_last(after=job, now=now)
+            last = destination.jobs.take_last(after=job)
             if last is None:
                 return False
-            self._jobs.give_back(last)
-        destination.jobs.put(job, now)
+            self._jobs.put_off(last)
+        destination.jobs.put(job)
         self._serve(destination)
         return True
 
@@ -347,9 +351,10 @@ class Lanes:
                 if self._is_full:
                     return  # who starves comes first
             else:
-                job = destination.jobs.take()
-                carried += 1
-                await self._attempt(destination, lane.hop, job, reused=carried > 1)
+                job = self._jobs.in_time(destination.jobs.take())
+                if job is not None:
+                    carried += 1
+                    await self._attempt(destination, lane.hop, job, reused=carried > 1)
 
     async def _reach(
         self, destination: Destination, lane: Lane

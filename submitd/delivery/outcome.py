@@ -46,6 +46,8 @@ class Failed:
     diagnostic: str
     host: str = ""
     is_reply: bool = False
+    is_attempt: bool = True
+    """False: nothing was tried, for it was known without."""
 
 
 Outcome = Relayed | Delayed | Failed

@@ -73,16 +73,21 @@ class Reporter:
         self._events = events
         self._metrics = metrics
 
-    def is_wanted(self, spooled: Spooled, news: ReportedRecipient) -> bool:
+    def is_wanted(
+        self,
+        spooled: Spooled,
+        path: ForwardPath,
+        action: Action,
+        *,
+        is_owed: bool = False,
+    ) -> bool:
         """True where the sender is to hear of this.
 
         The null reverse-path never does (RFC 5321 section 6.1): a report that
         cannot be delivered is dropped, not reported.
         """
-        path = news.forward_path
         return spooled.envelope.reverse_path is not None and (
-            path.wants(_WISHES[news.action])
-            or (news.is_owed and path.notify is not Notify.NEVER)
+            path.wants(_WISHES[action]) or (is_owed and path.notify is not Notify.NEVER)
         )
 
     async def reports(
@@ -96,7 +101,13 @@ class Reporter:
         made: list[Report] = []
         for action in Action:
             same = [one for one in recipients if one.action is action]
-            wanted = [one for one in same if self.is_wanted(spooled, one)]
+            wanted = [
+                one
+                for one in same
+                if self.is_wanted(
+                    spooled, one.forward_path, action, is_owed=one.is_owed
+                )
+            ]
             if wanted:
                 made.append(await self._report(spooled, wanted, now))
                 self._metrics.reports.labels(action.value).inc()

@@ -1,6 +1,6 @@
 """Due messages → lanes → outcomes, and back into the spool."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Final
@@ -56,9 +56,29 @@ _CUT_OFF: Final = Failed(
     EnhancedCode(5, 3, 0),
     "sent whole to its host twice, and both times this server died before the "
     "answer was kept: it has most likely arrived, and is not sent once more",
+    is_attempt=False,
 )
+_TIME_OVER: Final = EnhancedCode(5, 4, 7)
+_TIME_OVER_SO_FAR: Final = EnhancedCode(4, 4, 7)
+"""Delivery time expired (RFC 3463 section 3.5); further attempts are made."""
+
 _LATER: Final = timedelta(minutes=15)
 """Until an outcome that could not be told of is looked for again."""
+
+
+@frozen
+class _Fate:
+    """What an outcome means: the state to record, and what the sender hears."""
+
+    state: State
+    status: EnhancedCode
+    action: Action | None
+    due_at: datetime | None = None
+    """Of what stays queued."""
+
+    retry_until: datetime | None = None
+    is_senders_time: bool = False
+    """It is so because of the time that the sender set."""
 
 
 @frozen(kw_only=True)
@@ -138,19 +158,15 @@ class DeliveryScheduler(Service):
 
     def take(self, spooled: Spooled) -> None:
         """A message that is leased to this process. Never raises, never waits."""
-        by = _deadline(spooled)
-        if by is not None and by.at <= self._now():
-            spooled = self._settle_late(spooled, by)
+        known = self._known(spooled, spooled.recipients)
         groups: dict[str, tuple[Route, list[Recipient]]] = {}
-        cut_off: list[Recipient] = []
         for one in spooled.recipients:
-            if one.interruptions >= _MOST_INTERRUPTIONS:
-                cut_off.append(one)
-                continue
-            route = self._routes.find(one.forward_path.mailbox.domain)
-            groups.setdefault(route.key, (route, []))[1].append(one)
-        if cut_off:
-            self._settle_at_once(spooled, cut_off, [_CUT_OFF] * len(cut_off))
+            if one.number not in known:
+                route = self._routes.find(one.forward_path.mailbox.domain)
+                groups.setdefault(route.key, (route, []))[1].append(one)
+        if known:
+            self.begin(Job(spooled, spooled.recipients))
+            self._settle_known(spooled, known)
         is_full = self._stopping or self._open_jobs >= self._limits.messages
         if self._octets >= self._limits.octets:
             spooled = evolve(spooled, header=None, body=None)
@@ -162,41 +178,35 @@ class DeliveryScheduler(Service):
             elif not self._lanes.put(route, job):
                 self.put_off(job)
 
-    def _settle_late(self, spooled: Spooled, by: DeliverBy) -> Spooled:
-        """Time is up (RFC 2852 section 4.1.3): what may still be attempted.
+    def _known(
+        self, spooled: Spooled, recipients: Sequence[Recipient]
+    ) -> dict[int, Outcome]:
+        """Outcomes that need no attempt, by the number of the recipient.
 
-        The others come back, or their sender hears that they are late before
-        they are tried again.
+        When time is up (RFC 2852 section 4.1.3) a message comes back, or its
+        sender hears that it is late before it is tried again.
         """
-        late = [
-            one
-            for one in spooled.recipients
-            if by.mode is ByMode.RETURN or self._is_news(spooled, one)
-        ]
-        if not late:
-            return spooled
-        self._settle_at_once(spooled, late, [_late(one, by.mode) for one in late])
-        left = tuple(one for one in spooled.recipients if one not in late)
-        return evolve(spooled, recipients=left)
+        by = _deadline(spooled)
+        is_late = by is not None and by.at <= self._now()
+        known: dict[int, Outcome] = {}
+        for one in recipients:
+            if one.interruptions >= _MOST_INTERRUPTIONS:
+                known[one.number] = _CUT_OFF
+            elif by is not None and is_late and self._matters(spooled, one, by.mode):
+                known[one.number] = _late(one, by.mode)
+        return known
 
-    def _is_news(self, spooled: Spooled, one: Recipient) -> bool:
-        """True where the sender is to hear of a delay, and has not."""
-        news = ReportedRecipient(
-            forward_path=one.forward_path,
-            action=Action.DELAYED,
-            status=EnhancedCode(4, 4, 7),
-            diagnostic="",
-            host="",
-            attempted_at=self._now(),
+    def _matters(self, spooled: Spooled, one: Recipient, mode: ByMode) -> bool:
+        """True where lateness ends the delivery, or its sender is to hear of it."""
+        return mode is ByMode.RETURN or (
+            not one.delay_reported
+            and self._reporter.is_wanted(spooled, one.forward_path, Action.DELAYED)
         )
-        return not one.delay_reported and self._reporter.is_wanted(spooled, news)
 
-    def _settle_at_once(
-        self, spooled: Spooled, recipients: Sequence[Recipient], outcomes: list[Outcome]
-    ) -> None:
-        job = Job(spooled, tuple(recipients))
-        self.begin(job)
-        self.settle(job, outcomes)
+    def _settle_known(self, spooled: Spooled, known: Mapping[int, Outcome]) -> None:
+        """Settle a job of the recipients whose outcome is known."""
+        some = tuple(one for one in spooled.recipients if one.number in known)
+        self.settle(Job(spooled, some), [known[one.number] for one in some])
 
     # What lanes call
 
@@ -214,9 +224,21 @@ class DeliveryScheduler(Service):
         self._run(job, self._release(job))
 
     def put_off(self, job: Job) -> None:
-        """As `Jobs.put_off`: those of others come first."""
+        """As `Jobs.put_off`: those of other destinations come first."""
         pause = _PUT_OFF * (1 + self._chance.random())
         self._run(job, self._release(job, self._now() + timedelta(seconds=pause)))
+
+    def in_time(self, job: Job) -> Job | None:
+        """As `Jobs.in_time`."""
+        known = self._known(job.spooled, job.recipients)
+        if not known:
+            return job
+        left = tuple(one for one in job.recipients if one.number not in known)
+        rest = Job(job.spooled, left) if left else None
+        if rest is not None:
+            self.begin(rest)
+        self._settle_known(job.spooled, known)
+        return rest
 
     def lane_ended(self) -> None:
         """As `Jobs.lane_ended`."""
@@ -324,65 +346,85 @@ class DeliveryScheduler(Service):
         return (
             one.news is not None
             and one.result.state is not State.RELAYED
-            and self._reporter.is_wanted(spooled, one.news)
+            and self._reporter.is_wanted(
+                spooled, one.news.forward_path, one.news.action
+            )
         )
 
     def _judge(
         self, spooled: Spooled, recipient: Recipient, outcome: Outcome, now: datetime
     ) -> _Judged:
         """What to record of an outcome, and what to tell the sender."""
-        status = outcome.status
-        state, due_at = State.FAILED, now
-        action: Action | None = Action.FAILED
-        retry_until: datetime | None = None
-        match outcome:
-            case Relayed():
-                state = State.RELAYED
-                is_told = outcome.reports_itself and not outcome.is_owed
-                action = None if is_told else Action.RELAYED
-            case Failed():
-                pass
-            case Delayed():
-                due = self._next_due(spooled, recipient, outcome, now)
-                if due is None:
-                    # X.4.7: delivery time expired. The last words stay.
-                    status = EnhancedCode(5, 4, 7)
-                else:
-                    state, due_at = State.QUEUED, due
-                    action = None
-                    if self._is_delay_due(spooled, recipient, now):
-                        action = Action.DELAYED
-                        retry_until = (
-                            spooled.envelope.sent_from + self._schedule.give_up
-                        )
-                        by = _deadline(spooled)
-                        if by is not None and by.mode is ByMode.NOTIFY:
-                            status = EnhancedCode(4, 4, 7)
+        fate = self._fate(spooled, recipient, outcome, now)
+        is_attempt = isinstance(outcome, Relayed) or outcome.is_attempt
         result = Result(
             number=recipient.number,
-            state=state,
+            state=fate.state,
             at=now,
-            due_at=due_at,
-            status=status,
+            due_at=fate.due_at or now,
+            status=fate.status,
             diagnostic=outcome.diagnostic,
             host=outcome.host,
-            delay_reported=action is Action.DELAYED,
-            is_attempt=not (isinstance(outcome, Delayed) and not outcome.is_attempt),
+            delay_reported=fate.action is Action.DELAYED,
+            is_attempt=is_attempt,
         )
         news = None
-        if action is not None:
+        if fate.action is not None:
             news = ReportedRecipient(
                 forward_path=recipient.forward_path,
-                action=action,
-                status=status,
+                action=fate.action,
+                status=fate.status,
                 diagnostic=outcome.diagnostic,
                 is_reply=outcome.is_reply,
                 host=outcome.host,
-                attempted_at=now,
-                retry_until=retry_until,
+                attempted_at=now if is_attempt else recipient.last_attempt_at,
+                retry_until=fate.retry_until,
                 is_owed=isinstance(outcome, Relayed) and outcome.is_owed,
+                may_confirm=isinstance(outcome, Relayed) and outcome.reports_itself,
+                is_senders_time=fate.is_senders_time,
             )
         return _Judged(recipient=recipient, outcome=outcome, result=result, news=news)
+
+    def _fate(
+        self, spooled: Spooled, recipient: Recipient, outcome: Outcome, now: datetime
+    ) -> _Fate:
+        """What an outcome means for its recipient."""
+        match outcome:
+            case Relayed(status):
+                is_told = outcome.reports_itself and not outcome.is_owed
+                action = None if is_told else Action.RELAYED
+                return _Fate(State.RELAYED, status, action)
+            case Failed(status):
+                # Of our own words, only those about a deadline have this status.
+                is_late = status == _TIME_OVER and not outcome.is_reply
+                return _Fate(
+                    State.FAILED, status, Action.FAILED, is_senders_time=is_late
+                )
+            case Delayed():
+                return self._fate_of_delayed(spooled, recipient, outcome, now)
+
+    def _fate_of_delayed(
+        self, spooled: Spooled, recipient: Recipient, outcome: Delayed, now: datetime
+    ) -> _Fate:
+        by = _deadline(spooled)
+        due = self._next_due(spooled, recipient, outcome, now)
+        if due is None:
+            # The last words stay.
+            is_late = by is not None and by.mode is ByMode.RETURN and by.at <= now
+            return _Fate(
+                State.FAILED, _TIME_OVER, Action.FAILED, is_senders_time=is_late
+            )
+        if not self._is_delay_due(spooled, recipient, now):
+            return _Fate(State.QUEUED, outcome.status, None, due)
+        is_late = by is not None and by.mode is ByMode.NOTIFY
+        return _Fate(
+            State.QUEUED,
+            _TIME_OVER_SO_FAR if is_late else outcome.status,
+            Action.DELAYED,
+            due,
+            spooled.envelope.sent_from + self._schedule.give_up,
+            is_senders_time=is_late,
+        )
 
     def _next_due(
         self, spooled: Spooled, recipient: Recipient, outcome: Delayed, now: datetime
@@ -468,16 +510,19 @@ def _deadline(spooled: Spooled) -> DeliverBy | None:
     Who sends with BY=-60;N knows that it is late (RFC 2852 section 4).
     """
     by = spooled.envelope.deliver_by
-    if by is None or by.mode is ByMode.RETURN:
-        return by
-    return by if by.at > spooled.envelope.accepted_at else None
+    return None if by is None or by.was_over else by
 
 
 def _late(one: Recipient, mode: ByMode) -> Outcome:
     """The time is up that the sender set (RFC 2852 section 4.1.3)."""
     words = "not delivered in the time that its sender set"
+    if one.interruptions:
+        words += (
+            ", as far as is known: it was sent whole to its host, and this server "
+            "died before the answer was kept, so it may have arrived"
+        )
     if one.last_diagnostic:
         words += f"; so far: {one.last_diagnostic}"
     if mode is ByMode.RETURN:
-        return Failed(EnhancedCode(5, 4, 7), words, one.last_host)
-    return Delayed(EnhancedCode(4, 4, 7), words, one.last_host, is_attempt=False)
+        return Failed(_TIME_OVER, words, one.last_host, is_attempt=False)
+    return Delayed(_TIME_OVER_SO_FAR, words, one.last_host, is_attempt=False)

@@ -56,6 +56,9 @@ class DeliverBy:
     trace: bool = False
     """The sender hears of each host that takes the message."""
 
+    was_over: bool = False
+    """It was over when it was set (``BY=-60;N``): the sender knows that it is late."""
+
 
 class TlsDemand(Enum):
     """What the sender said of TLS on the way (RFC 8689)."""

@@ -36,13 +36,21 @@ class ReportedRecipient:
     host: str
     """The host that it was about; empty: none was known."""
 
-    attempted_at: datetime
+    attempted_at: datetime | None
+    """The last attempt; None: there was none, or its time is not known."""
+
     retry_until: datetime | None = None
     is_reply: bool = False
     """The diagnostic is what the host said, and not what we saw."""
 
     is_owed: bool = False
     """The sender hears of it unless they want to hear nothing."""
+
+    may_confirm: bool = False
+    """The host was asked to report delivery itself, as the sender wishes."""
+
+    is_senders_time: bool = False
+    """The time is over that the sender set, and not ours."""
 
 
 @frozen(kw_only=True)
@@ -91,6 +99,12 @@ _WHAT: Final = {
         "which do not confirm delivery."
     ),
 }
+
+_MAY_CONFIRM: Final = (
+    "Your message was handed on to the servers of the recipients below, which may "
+    "or may not confirm delivery."
+)
+_SENDERS_TIME: Final = "The time is over that you set for its delivery."
 
 _ADVICE: Final = {
     (1, 1): "The address does not exist there. Check its spelling.",
@@ -165,13 +179,15 @@ def delivery_report(
 
 
 def _explanation(recipients: Sequence[ReportedRecipient], hostname: str) -> bytes:
-    lines = [_WHAT[recipients[0].action], ""]
+    may_confirm = any(one.may_confirm for one in recipients)
+    lines = [_MAY_CONFIRM if may_confirm else _WHAT[recipients[0].action], ""]
     for one in recipients:
         lines.append(f"  {one.forward_path.mailbox}")
         if one.action in (Action.FAILED, Action.DELAYED):
             who = f"{one.host} said" if one.is_reply else "The reason"
             lines.append(f"    {who}: {_one_line(one.diagnostic)}")
-            lines.append(f"    {_advice(one.status)}")
+            advice = _SENDERS_TIME if one.is_senders_time else _advice(one.status)
+            lines.append(f"    {advice}")
         if one.retry_until is not None:
             until = one.retry_until.strftime("%Y-%m-%d %H:%M UTC")
             lines.append(f"    This server will try until {until}.")
@@ -260,7 +276,8 @@ def _recipient_block(one: ReportedRecipient, *, utf8: bool) -> list[str]:
         if not utf8:
             words = words.encode("ascii", "replace").decode()
         block.append(f"Diagnostic-Code: {kind}; {_folded(words)}")
-    block.append(f"Last-Attempt-Date: {format_datetime(one.attempted_at)}")
+    if one.attempted_at is not None:
+        block.append(f"Last-Attempt-Date: {format_datetime(one.attempted_at)}")
     if one.retry_until is not None:
         block.append(f"Will-Retry-Until: {format_datetime(one.retry_until)}")
     return block

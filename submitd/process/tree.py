@@ -35,6 +35,7 @@ from submitd.mail.network import counted_as
 from submitd.observe.events import Events
 from submitd.observe.metrics import Metrics, Snapshot, Summed
 from submitd.policy.content import read_authors
+from submitd.policy.priority import Priorities
 from submitd.process.login import build_login
 from submitd.process.material import Material
 from submitd.process.quota import quotas_of
@@ -365,6 +366,7 @@ class WorkerTree:
                 events=self._events,
                 metrics=self.metrics,
             ),
+            priorities=_priorities(config.extensions),
             routed=frozenset(
                 name for name in config.route if not name.startswith((".", "*"))
             ),
@@ -518,13 +520,25 @@ def _extensions(section: ExtensionsSection) -> list[Extension]:
     extensions = [
         *extension.OPTIONAL,
         extension.LIMITS,
-        extension.mt_priority(section.highest_priority),
+        extension.MT_PRIORITY,
     ]
     if section.future_release is not None:
         extensions.append(extension.future_release(section.future_release, now))
     if section.deliver_by is not None:
         extensions.append(extension.deliver_by(section.deliver_by, now))
     return extensions
+
+
+def _priorities(section: ExtensionsSection) -> Priorities:
+    """Who may say that mail is urgent."""
+    return Priorities(
+        section.highest_priority,
+        {
+            login.casefold(): rule.highest
+            for rule in section.priority.values()
+            for login in rule.logins
+        },
+    )
 
 
 def _own_names(config: Config, material: Material) -> frozenset[str]:

@@ -13,7 +13,7 @@ from submitd.auth.portal import LoginPortal
 from submitd.auth.proofs import KnownKeys
 from submitd.auth.submitter import Submitter
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import SubmittedBy
+from submitd.mail.envelope import Envelope, SubmittedBy
 from submitd.mail.status import EnhancedCode
 from submitd.mail.trace import Origin, TlsFacts
 from submitd.observe.events import (
@@ -29,6 +29,7 @@ from submitd.observe.events import (
     Events,
 )
 from submitd.observe.metrics import Metrics
+from submitd.policy.priority import Priorities
 from submitd.policy.recipient import check_recipient
 from submitd.policy.sender import SENDER_OK, check_sender
 from submitd.sasl.channel import Channel
@@ -50,7 +51,7 @@ from submitd.smtp.event import (
     SenderOffered,
     TransactionAborted,
 )
-from submitd.smtp.reply import Reply
+from submitd.smtp.reply import Reply, priority_assigned
 from submitd.smtp.server import ServerSession
 from submitd.spool.store import Spool, Spooled, SpoolFull, SpoolUnavailable
 
@@ -100,6 +101,7 @@ class DeskServices:
     delivery: TakesMessages
     content: ContentRules
     allowances: Allowances
+    priorities: Priorities
     routed: frozenset[str]
     """Domains with a route of their own, which may be short names."""
 
@@ -136,6 +138,7 @@ class Desk:
         """Of the log-in that is under way, by SCRAM."""
 
         self._reverse_path: Mailbox | None = None
+        self._priority = self._priority_asked = 0
         self._content: ContentIntake | None = None
         self._stored: SpoolUnavailable | None = None
 
@@ -291,6 +294,12 @@ class Desk:
             reverse_path, verdict = own, SENDER_OK
         if verdict.is_positive:
             self._reverse_path = reverse_path
+            self._priority_asked = offered.priority
+            self._priority = self._services.priorities.assigned(
+                who.login, offered.priority
+            )
+            if self._priority < offered.priority:
+                return priority_assigned(self._priority)
         else:
             self._services.metrics.messages.labels("refused").inc()
             self._services.events.emit(
@@ -348,12 +357,15 @@ class Desk:
     ) -> Reply:
         services, session = self._services, self._session
         show = services.show_client
+        sender = _vouched_for(who, offered.sender)
+        if self._priority != sender.priority:
+            sender = evolve(sender, priority=self._priority)
         self._content = ContentIntake(
             services.content,
             services.spool.open_intake(),
             who=who,
             session=self._id,
-            sender=_vouched_for(who, offered.sender),
+            sender=sender,
             reverse_path=self._reverse_path,
             forward_paths=offered.forward_paths,
             origin=Origin(
@@ -361,9 +373,9 @@ class Desk:
                 client_address=self._client if show else None,
                 esmtp=session.esmtp,
                 authenticated=session.authenticated,
-                smtputf8=offered.sender.smtputf8,
+                smtputf8=sender.smtputf8,
                 tls=self._tls,
-                priority=offered.sender.priority,
+                priority=sender.priority,
             ),
             events=services.events,
             allowance=allowance,
@@ -418,8 +430,7 @@ class Desk:
             **facts,
             size=spooled.size,
             recipients=len(spooled.envelope.forward_paths),
-            priority=spooled.envelope.priority or None,
-            release_at=spooled.envelope.release_at,
+            **_wishes(spooled.envelope, self._priority_asked),
         )
         if spooled.recipients:
             services.delivery.take(spooled)
@@ -438,6 +449,21 @@ def _name_in(offered: PasswordOffered | ProofOffered) -> str:
         return offered.authcid
     proof = _proof_in(offered)
     return proof.authcid if isinstance(proof, KeysProof | Digest) else proof.authzid
+
+
+def _wishes(envelope: Envelope, priority_asked: int) -> dict[str, object]:
+    """What its sender wishes for, for the log; None where that is nothing.
+
+    A priority is logged as it came, too (RFC 6710 section 4.1).
+    """
+    by = envelope.deliver_by
+    was_lowered = priority_asked != envelope.priority
+    return {
+        "priority": envelope.priority or None,
+        "priority_asked": priority_asked if was_lowered else None,
+        "release_at": envelope.release_at,
+        "deliver_by": by and by.at,
+    }
 
 
 def _vouched_for(who: Submitter, sender: SenderOffered) -> SenderOffered:

@@ -31,6 +31,10 @@ _MOST_CHUNKS: Final = 4
 """On their way at a time: who refuses one is not sent all the others."""
 
 
+_MOST_SECONDS: Final = 999_999_999
+_MOST_ORCPT: Final = 500
+"""Characters of ORCPT (RFC 3461 section 4.2)."""
+
 _LIMIT_WORD: Final = re.compile(r"[A-Za-z0-9_-]+(?:=[!-:<-~]+)?")
 _LIMIT: Final = re.compile(r"[1-9][0-9]{0,5}")
 
@@ -90,12 +94,13 @@ class TimeLeft:
 
     @property
     def parameter(self) -> str:
-        """As MAIL has it."""
-        return f"BY={self.seconds};{self.mode.value}{'T' * self.trace}"
+        """As MAIL has it: nine digits at most."""
+        seconds = max(-_MOST_SECONDS, min(self.seconds, _MOST_SECONDS))
+        return f"BY={seconds};{self.mode.value}{'T' * self.trace}"
 
 
 @frozen
-class PeerLimits:
+class HostLimits:
     """What a server takes in a session, as it says (RFC 9422). None: not said."""
 
     transactions: int | None = None
@@ -216,7 +221,7 @@ class ClientSession:
 
         self._chunks_awaited = 0
         self._chunk_refusal: Reply | None = None
-        self._limits = PeerLimits()
+        self._limits = HostLimits()
         self._transactions = 0
         self._domains: set[str] = set()
 
@@ -405,8 +410,10 @@ class ClientSession:
             if (orcpt := path.orcpt) is not None:
                 # RFC 6533 section 3: in ASCII it suits every server.
                 encode = encode_utf8_address if orcpt.is_utf8 else encode_xtext
-                encoded = encode(orcpt.address).decode()
-                words.append(f"ORCPT={orcpt.address_type};{encoded}")
+                value = f"{orcpt.address_type};{encode(orcpt.address).decode()}"
+                # Raw UTF-8 that became too long so: without it, the mail arrives.
+                if len(value) <= _MOST_ORCPT:
+                    words.append(f"ORCPT={value}")
         return " ".join(words).encode()
 
     def _queue(self, line: bytes, waiting: Waiting, handler: _Handler) -> None:
@@ -452,7 +459,7 @@ class ClientSession:
         for line in answer.lines[1:]:
             keyword, _, parameters = line.partition(" ")
             self.offered[keyword.upper()] = parameters
-        self._limits = PeerLimits.parse(self.offered.get("LIMITS", ""))
+        self._limits = HostLimits.parse(self.offered.get("LIMITS", ""))
         self._after_hello()
 
     def _on_helo(self, answer: Reply) -> None:

@@ -85,9 +85,8 @@ class SenderOffered:
     release_request: str = ""
     deliver_by: DeliverBy | None = None
     priority: int = 0
-    """As it was assigned, which the session tells where it was lowered."""
+    """As the client asks for it. Where it is lowered, the answer says so."""
 
-    priority_asked: int = 0
     tls_demand: TlsDemand | None = None
     submitted_by: SubmittedBy | None = None
     """As the client says. Whether they may say so is the desk's to judge."""

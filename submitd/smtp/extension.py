@@ -41,7 +41,6 @@ class MailParameters:
     release_request: str = ""
     deliver_by: DeliverBy | None = None
     priority: int = 0
-    priority_asked: int = 0
     tls_demand: TlsDemand | None = None
     submitted_by: SubmittedBy | None = None
 
@@ -120,7 +119,9 @@ def read_parameters(
         if reader is None:
             return reply.UNKNOWN_PARAMETER
         if name in seen:
-            return reply.REPEATED_PARAMETER
+            # RFC 6710 section 4.1 asks for a code of its own.
+            is_priority = name == b"MT-PRIORITY"
+            return reply.REPEATED_PRIORITY if is_priority else reply.REPEATED_PARAMETER
         seen.add(name)
         refusal = reader(into, value if equals else None)
         if refusal is not None:
@@ -171,8 +172,10 @@ def _ret(parameters: MailParameters, value: bytes | None) -> Reply | None:
 
 
 def _envid(parameters: MailParameters, value: bytes | None) -> Reply | None:
-    parameters.envid = envid = decode_xtext(value or b"")
-    return None if envid and len(envid) <= _MAX_ENVID else reply.BAD_PARAMETER
+    parameters.envid = decode_xtext(value or b"")
+    # As it is sent, for so it is passed on (RFC 3461 section 4.4).
+    is_short = len(value or b"") <= _MAX_ENVID
+    return None if parameters.envid and is_short else reply.BAD_PARAMETER
 
 
 def _auth(parameters: MailParameters, value: bytes | None) -> Reply | None:
@@ -333,7 +336,7 @@ def deliver_by(least: timedelta, now: Now) -> Extension:
             if seconds < shortest:
                 return reply.TOO_SOON
         at = now() + timedelta(seconds=seconds)
-        parameters.deliver_by = DeliverBy(at, mode, bool(found[3]))
+        parameters.deliver_by = DeliverBy(at, mode, bool(found[3]), seconds <= 0)
         return None
 
     return Extension("DELIVERBY", mail={b"BY": by}, says=lambda: str(shortest))
@@ -342,20 +345,15 @@ def deliver_by(least: timedelta, now: Now) -> Extension:
 _PRIORITY: Final = re.compile(rb"-?[1-9]|0")
 
 
-def mt_priority(highest: int) -> Extension:
-    """MT-PRIORITY: what is above ``highest`` is lowered to it (RFC 6710).
+def _priority(parameters: MailParameters, value: bytes | None) -> Reply | None:
+    if value is None or not _PRIORITY.fullmatch(value):
+        return reply.BAD_PRIORITY
+    parameters.priority = int(value)
+    return None
 
-    ``highest``: from 0 to 9, for 0 is what a message has without it.
-    """
 
-    def priority(parameters: MailParameters, value: bytes | None) -> Reply | None:
-        if value is None or not _PRIORITY.fullmatch(value):
-            return reply.BAD_PRIORITY
-        parameters.priority_asked = int(value)
-        parameters.priority = min(parameters.priority_asked, highest)
-        return None
-
-    return Extension("MT-PRIORITY", mail={b"MT-PRIORITY": priority})
+MT_PRIORITY: Final = Extension("MT-PRIORITY", mail={b"MT-PRIORITY": _priority})
+"""RFC 6710. How far a priority may be raised is the desk's to say."""
 
 
 ALWAYS: Final = (SIZE, EIGHT_BIT_MIME, ENHANCED_STATUS_CODES, PIPELINING)

@@ -89,7 +89,6 @@ def read_mail(
         parameters.release_request,
         parameters.deliver_by,
         parameters.priority,
-        parameters.priority_asked,
         parameters.tls_demand,
         parameters.submitted_by,
     )

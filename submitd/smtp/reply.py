@@ -169,6 +169,7 @@ BAD_PARAMETER: Final = _reply(501, 5, 4, "Bad parameter")
 REPEATED_PARAMETER: Final = _reply(501, 5, 4, "Parameter given twice")
 UNKNOWN_PARAMETER: Final = _reply(555, 5, 4, "Parameter not recognized")
 BAD_PRIORITY: Final = _reply(501, 5, 2, "The priority is a number from -9 to 9")
+REPEATED_PRIORITY: Final = _reply(501, 5, 2, "Priority given twice")
 REPEATED_HOLD: Final = _reply(501, 5, 4, "Say HOLDFOR or HOLDUNTIL, and once")
 HOLD_TOO_LONG: Final = _reply(501, 5, 4, "The message would be held for too long")
 RELEASE_AFTER_DELIVERY: Final = _reply(

@@ -520,8 +520,7 @@ class ServerSession(Conversation):
         return offered
 
     def _settle_sender(self, offered: SenderOffered, verdict: Reply) -> None:
-        lowered = verdict.is_positive and offered.priority != offered.priority_asked
-        self._say(reply.priority_assigned(offered.priority) if lowered else verdict)
+        self._say(verdict)
         self._is_after_refusal = not verdict.is_positive
         if verdict.is_positive:
             self._transaction = Transaction(offered)

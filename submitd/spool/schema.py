@@ -84,7 +84,7 @@ CREATE TRIGGER rendition_deleted AFTER DELETE ON rendition BEGIN
   DELETE FROM chunk WHERE message = old.content;
 END;
 """
-_ENVELOPE_4: Final = """
+_WISHES: Final = """
 ALTER TABLE message ADD COLUMN release_at REAL;  -- not sent before; NULL: at once
 ALTER TABLE recipient ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 DROP INDEX recipient_due;
@@ -123,7 +123,7 @@ END;
 """,
     # Deaths of ours between the final dot for this recipient and its record.
     2: "ALTER TABLE recipient ADD COLUMN interruptions INTEGER NOT NULL DEFAULT 0;",
-    3: _RENDITIONS + _ENVELOPE_4 + _USAGE,
+    3: _RENDITIONS + _WISHES + _USAGE,
 }
 """For each older version, what makes it one newer."""
 

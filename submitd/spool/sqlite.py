@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from submitd.mail.address import parse_mailbox
 from submitd.mail.usage import Span, Usage
 from submitd.spool import schema
 from submitd.spool.files import FileLock
@@ -17,6 +16,7 @@ from submitd.spool.quota import read_usage
 from submitd.spool.rows import (
     RECIPIENT_COLUMNS,
     number_of,
+    read_envelope,
     read_moment,
     read_recipient,
 )
@@ -146,7 +146,8 @@ class SqliteStore:
             with translated():
                 rows = self._connection.execute(
                     "SELECT id, queue_id, reverse_path, submitter, session, "  # noqa: S608
-                    "accepted_at, length(header) + body_size, held, release_at "
+                    "accepted_at, length(header) + body_size, held, release_at, "
+                    "envelope "
                     "FROM message "
                     f"WHERE id > ? AND removed = 0 AND {where} ORDER BY id LIMIT ?",
                     (after, *values, _PAGE),
@@ -171,6 +172,7 @@ class SqliteStore:
             size,
             held,
             release_at,
+            wishes,
         ) = row
         found = self._connection.execute(
             f"SELECT {RECIPIENT_COLUMNS}, lease FROM recipient WHERE message = ? "  # noqa: S608
@@ -179,17 +181,28 @@ class SqliteStore:
         ).fetchall()
         if not found:
             return None  # delivered since the page was read
+        recipients = tuple(read_recipient(one[:-1]) for one in found)
+        envelope = read_envelope(
+            wishes,
+            reverse_path=reverse_path,
+            forward_paths=tuple(one.forward_path for one in recipients),
+            accepted_at=at,
+            release_at=release_at,
+        )
         return QueueEntry(
             queue_id=queue_id,
-            reverse_path=parse_mailbox(reverse_path) if reverse_path else None,
+            reverse_path=envelope.reverse_path,
             submitter=submitter,
             session=session,
-            accepted_at=read_moment(at),
+            accepted_at=envelope.accepted_at,
             size=size,
             held=bool(held),
             leased_to=next((one[-1] for one in found if one[-1]), None),
-            recipients=tuple(read_recipient(one[:-1]) for one in found),
-            release_at=None if release_at is None else read_moment(release_at),
+            recipients=recipients,
+            release_at=envelope.release_at,
+            deliver_by=envelope.deliver_by,
+            priority=envelope.priority,
+            tls_demand=envelope.tls_demand,
         )
 
     def story(self, queue_id: str) -> Sequence[Happening]:

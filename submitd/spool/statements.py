@@ -47,6 +47,7 @@ DUE_OF_PRIORITY: Final = (
     "AND due_at <= ? ORDER BY due_at LIMIT ?"
 )
 _ABOVE_ALL: Final = 10
+"""No priority is so high: the highest is 9 (RFC 6710)."""
 
 
 class Incomplete(Exception):
@@ -346,7 +347,8 @@ def _update(connection: Connection, identity: int, results: Sequence[Result]) ->
     connection.executemany(
         "UPDATE recipient SET state = ?, due_at = ?, lease = NULL, "
         "attempts = attempts + ?, delay_reported = max(delay_reported, ?), "
-        "status = ?, diagnostic = ?, host = ?, last_attempt_at = ? "
+        "status = ?, diagnostic = ?, host = ?, "
+        "last_attempt_at = iif(?, ?, last_attempt_at) "
         "WHERE message = ? AND number = ?",
         [
             (
@@ -357,6 +359,7 @@ def _update(connection: Connection, identity: int, results: Sequence[Result]) ->
                 str(one.status),
                 one.diagnostic,
                 one.host,
+                one.is_attempt,
                 one.at.timestamp(),
                 identity,
                 one.number,

@@ -13,7 +13,7 @@ from typing import Protocol
 from attrs import field, frozen
 
 from submitd.mail.address import Mailbox
-from submitd.mail.envelope import Envelope, ForwardPath
+from submitd.mail.envelope import DeliverBy, Envelope, ForwardPath, TlsDemand
 from submitd.mail.status import EnhancedCode
 from submitd.mail.usage import Span, Usage
 from submitd.smtp.reply import Reply
@@ -152,7 +152,7 @@ class Result:
     number: int
     state: State
     at: datetime
-    """When the attempt ended."""
+    """When the attempt ended, or the outcome was known without one."""
 
     due_at: datetime
     """When to try next (State.QUEUED); otherwise of no meaning."""
@@ -221,6 +221,10 @@ class QueueEntry:
     recipients: tuple[Recipient, ...]
     release_at: datetime | None = None
     """Not sent before."""
+
+    deliver_by: DeliverBy | None = None
+    priority: int = 0
+    tls_demand: TlsDemand | None = None
 
 
 @frozen(kw_only=True)

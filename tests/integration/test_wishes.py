@@ -269,7 +269,31 @@ async def test_a_priority_is_assigned_traced_logged_and_passed_on(
         (received,) = server.receiver.received
         assert received.wishes == "MT-PRIORITY=5"
         assert b" PRIORITY 5; " in received.content
-        await server.logs("priority=5")
+        await server.logs("priority=5 priority_asked=9")
+
+
+@pytest.mark.rfc("6710", "4.1")
+@pytest.mark.parametrize(("login", "assigned"), [("alice", 5), ("alarms", 0)])
+@in_reactor
+async def test_only_who_is_authorised_goes_before_others(
+    tmp_path: Path, login: str, assigned: int
+) -> None:
+    more = f'[extensions.priority.urgent]\nlogins = ["{login}"]\nhighest = 5'
+    async with OneProcess(reactor, tmp_path, more) as server:
+        said = await send(server, "bob@example.net", mail=("MT-PRIORITY=7",))
+        assert said == b"2.3.6 %d is the priority of this message" % assigned
+        await server.receiver.has(1)
+        (received,) = server.receiver.received
+        assert (b" PRIORITY 5; " in received.content) is (assigned == 5)
+
+
+@in_reactor
+async def test_a_deadline_is_logged_when_the_message_is_accepted(
+    tmp_path: Path,
+) -> None:
+    async with OneProcess(reactor, tmp_path) as server:
+        await send(server, "bob@example.net", mail=("BY=3600;N",))
+        await server.logs("deliver_by=")
 
 
 @pytest.mark.rfc("6710", "5.1")
@@ -349,8 +373,9 @@ async def test_nobody_is_lost_to_the_limits_of_a_host(
 async def test_a_name_beyond_ascii_logs_in_writes_and_hears_of_a_failure(
     tmp_path: Path,
 ) -> None:
-    async with OneProcess(reactor, tmp_path) as server:
-        (tmp_path / "passwords").write_text("jürgen:{PLAIN}schlüssel\n")
+    one_process = OneProcess(reactor, tmp_path)
+    (tmp_path / "passwords").write_text("jürgen:{PLAIN}schlüssel\n")
+    async with one_process as server:
         server.receiver.keywords = ("PIPELINING", "8BITMIME", "SMTPUTF8", "DSN")
         server.receiver.refusals["björn"] = "550 5.1.1 Gibt es nicht: björn"
         log_in = base64.b64encode("\0jürgen\0schlüssel".encode()).decode()
@@ -435,4 +460,4 @@ async def test_a_second_submitd_takes_over_what_the_first_was_told(
             assert f'"submitted_by": ["{kept}"]' in text
             assert '"priority": -1' in text
             assert '"envid": "x+y"' in text
-            assert '"R", false]' in text
+            assert '"R", false, false]' in text

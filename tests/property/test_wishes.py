@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from submitd.mail.address import parse_mailbox
@@ -18,7 +18,7 @@ from submitd.mail.envelope import (
     TlsDemand,
 )
 from submitd.smtp import extension
-from submitd.smtp.client import PeerLimits, TimeLeft
+from submitd.smtp.client import HostLimits, TimeLeft
 from submitd.smtp.event import SenderOffered
 from submitd.smtp.extension import parameters_of
 from submitd.smtp.grammar import read_mail
@@ -29,7 +29,7 @@ KNOWN: Final = parameters_of(
     (
         extension.future_release(timedelta(days=366), lambda: NOW),
         extension.deliver_by(timedelta(seconds=1), lambda: NOW),
-        extension.mt_priority(9),
+        extension.MT_PRIORITY,
         extension.REQUIRETLS,
     )
 )
@@ -56,13 +56,20 @@ def test_no_value_raises(name: bytes, value: bytes) -> None:
     read_mail(b"FROM:<> " + name + b"=" + value, KNOWN.mail)
 
 
-@given(st.integers(1, 999_999_999), st.sampled_from(ByMode), st.booleans())
+@given(
+    st.integers(1, 999_999_999) | st.integers(-999_999_999, 0),
+    st.sampled_from(ByMode),
+    st.booleans(),
+)
 def test_the_time_that_a_sender_says_is_read_as_it_was_meant(
     seconds: int, mode: ByMode, trace: bool
 ) -> None:
+    assume(seconds > 0 or mode is ByMode.NOTIFY)
     left = TimeLeft(seconds, mode, trace)
     at = NOW + timedelta(seconds=seconds)
-    assert offered(left.parameter).deliver_by == DeliverBy(at, mode, trace)
+    assert offered(left.parameter).deliver_by == DeliverBy(
+        at, mode, trace, was_over=seconds <= 0
+    )
 
 
 @given(st.integers(-9, 9))
@@ -80,7 +87,7 @@ def test_both_ways_to_say_when_are_one(seconds: int) -> None:
 
 @given(st.text(max_size=40))
 def test_no_limits_raise(words: str) -> None:
-    limits = PeerLimits.parse(words)
+    limits = HostLimits.parse(words)
     for limit in (limits.transactions, limits.recipients, limits.domains):
         assert limit is None or 0 < limit < 1_000_000
 

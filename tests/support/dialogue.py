@@ -31,8 +31,8 @@ Settings: ``about``, ``rfc`` (number and section; more behind commas),
 ``listener`` (``implicit``, ``starttls``, ``none``), ``log in`` (``no``: begin
 with the greeting; otherwise a log-in as alice has gone before), ``cut``
 (``no``: what happens depends on the segments, for a reason that is given),
-``offers`` (extensions beyond the usual ones, behind commas; ``highest`` is the
-highest priority; the moment is 2026-03-01T12:00:30Z),
+``offers`` (extensions beyond the usual ones, behind commas; the moment is
+2026-03-01T12:00:30Z),
 ``mechanisms`` (instead of PLAIN and LOGIN, behind commas),
 and limits and manners of the server by name.
 """

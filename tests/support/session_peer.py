@@ -26,7 +26,7 @@ from submitd.smtp.event import (
 )
 from submitd.smtp.extension import Extension
 from submitd.smtp.framing import LineEnds
-from submitd.smtp.reply import Reply
+from submitd.smtp.reply import Reply, priority_assigned
 from submitd.smtp.server import ServerSession, SessionLimits, TlsManner
 from tests.support.mechanisms import PENCIL, SALT, named_all
 
@@ -60,7 +60,8 @@ class StandInDesk:
     refused, ``…@full.example`` not now, ``…@closing.example`` with 421. A
     recipient at ``nodata.example`` makes the content unwelcome, one at
     ``overlimit.example`` passes a limit, and content that holds the words
-    ``refuseme`` or ``overlimit`` is refused in the end. ``user`` and
+    ``refuseme`` or ``overlimit`` is refused in the end. No priority may be
+    above 3. ``user`` and
     ``locked`` have the password ``pencil``, for SCRAM; the account of the latter
     is locked.
     """
@@ -106,6 +107,8 @@ class StandInDesk:
         verdict = _by_domain(reverse_path.domain if reverse_path else "", SENDER_OK)
         self.is_open = verdict.is_positive
         self._content = b""
+        if self.is_open and offered.priority > 3:
+            return priority_assigned(3)
         return verdict
 
     def _finish(self) -> Reply:
@@ -170,7 +173,7 @@ def _extensions(settings: Mapping[str, str]) -> list[Extension]:
         "REQUIRETLS": extension.REQUIRETLS,
         "FUTURERELEASE": extension.future_release(timedelta(days=1), lambda: NOW),
         "DELIVERBY": extension.deliver_by(timedelta(seconds=30), lambda: NOW),
-        "MT-PRIORITY": extension.mt_priority(int(settings.get("highest", "0"))),
+        "MT-PRIORITY": extension.MT_PRIORITY,
     }
     named = settings.get("offers", "").split(", ")
     return [*extension.OPTIONAL, *(made[one] for one in named if one)]

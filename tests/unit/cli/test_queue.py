@@ -11,7 +11,13 @@ import pytest
 
 from submitd.cli.main import main
 from submitd.mail.address import parse_mailbox
-from submitd.mail.envelope import Envelope, ForwardPath
+from submitd.mail.envelope import (
+    ByMode,
+    DeliverBy,
+    Envelope,
+    ForwardPath,
+    TlsDemand,
+)
 from submitd.mail.status import EnhancedCode
 from submitd.spool.files import FileLock
 from submitd.spool.recovery import open_spool
@@ -44,7 +50,7 @@ class Queue:
         *recipients: str,
         age: timedelta = timedelta(0),
         leased: bool = False,
-        release_at: datetime | None = None,
+        **wishes: Any,  # noqa: ANN401
     ) -> str:
         accepted_at = datetime.now(UTC) - age
         message = NewMessage(
@@ -55,7 +61,7 @@ class Queue:
                     ForwardPath(parse_mailbox(one)) for one in recipients
                 ),
                 accepted_at=accepted_at,
-                release_at=release_at,
+                **wishes,
             ),
             header=b"Subject: s\r\n\r\n",
             needs=Needs(),
@@ -212,7 +218,37 @@ def test_a_message_is_an_object_with_stable_names(queue: Queue) -> None:
     assert shown["recipients"][0]["address"] == "bob@example.net"
     assert shown["recipients"][0]["state"] == "queued"
     assert shown["recipients"][0]["status"] is None
+    assert (shown["deliver_by"], shown["priority"], shown["tls"]) == (None, 0, None)
     assert "under way    in w1" in queue.run("show", queue_id)[1]
+
+
+@pytest.mark.parametrize(
+    ("mode", "late"),
+    [(ByMode.RETURN, "it comes back"), (ByMode.NOTIFY, "its sender is told")],
+)
+def test_what_a_sender_asked_for_is_shown(
+    queue: Queue, mode: ByMode, late: str
+) -> None:
+    at = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    queue_id = queue.put(
+        "alice@example.org",
+        "bob@example.net",
+        deliver_by=DeliverBy(at, mode),
+        priority=-9,
+        tls_demand=TlsDemand.REQUIRED,
+    )
+
+    shown = queue.run("show", queue_id)[1]
+    (entry,) = queue.objects("list")
+
+    assert f"deliver by   2026-01-31T12:00:00Z, or {late}\n" in shown
+    assert "priority     -9\n" in shown
+    assert "TLS          required\n" in shown
+    assert (entry["deliver_by"], entry["deliver_by_mode"]) == (
+        "2026-01-31T12:00:00Z",
+        mode.value,
+    )
+    assert (entry["priority"], entry["tls"]) == (-9, "required")
 
 
 def test_the_message_itself_is_shown_octet_for_octet(

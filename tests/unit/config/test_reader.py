@@ -352,8 +352,22 @@ domain = []
             [
                 "[quota.rule.a] logins: must name at least one login",
                 (
-                    '[quota.rule.c] logins = ["x", "robot"]: robot has limits by '
+                    '[quota.rule.c] logins = ["x", "robot"]: robot is named by '
                     "[quota.rule.b]"
+                ),
+            ],
+        ),
+        (
+            (
+                "[extensions.priority.a]\nhighest = 1\n"
+                '[extensions.priority.b]\nlogins = ["alarms"]\n'
+                '[extensions.priority.c]\nlogins = ["Alarms"]\n'
+            ),
+            [
+                "[extensions.priority.a] logins: must name at least one login",
+                (
+                    '[extensions.priority.c] logins = ["Alarms"]: Alarms is named by '
+                    "[extensions.priority.b]"
                 ),
             ],
         ),

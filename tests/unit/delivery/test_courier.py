@@ -72,18 +72,35 @@ def message(*to: ForwardPath | str, **wishes: Any) -> Spooled:  # noqa: ANN401
     )
 
 
+class SlowConnection(Connection):
+    """One recipient at a time, and each takes 40 s."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__({"DELIVERBY": ""})
+        self.at_once = 1
+        self.clock = clock
+
+    async def deliver(self, outgoing: Outgoing, content: object) -> Settled:
+        self.clock.advance(40)
+        return await super().deliver(outgoing, content)
+
+
 def carry(
-    connection: Connection, spooled: Spooled, after: timedelta = timedelta(0)
+    connection: Connection,
+    spooled: Spooled,
+    after: timedelta = timedelta(0),
+    clock: Clock | None = None,
 ) -> list[Outcome]:
+    clock = clock or Clock()
     courier = Courier(
-        Clock(),
+        clock,
         None,  # type: ignore[arg-type]
         None,  # type: ignore[arg-type]
         None,  # type: ignore[arg-type]
         None,  # type: ignore[arg-type]
         RecordedEvents(),
         Random(1),
-        now=lambda: NOW + after,
+        now=lambda: NOW + after + timedelta(seconds=clock.seconds()),
     )
     hop = Hop(connection, "mx")  # type: ignore[arg-type]
     carrying = Deferred.fromCoroutine(
@@ -115,6 +132,20 @@ def test_what_is_to_come_back_in_time_goes_to_no_host_that_does_not_promise_that
     assert isinstance(outcome, Failed)
     assert str(outcome.status) == status
     assert connection.took == []
+
+
+@pytest.mark.rfc("2852", "4.1.3")
+def test_of_many_recipients_those_whose_turn_comes_too_late_are_not_tried() -> None:
+    clock = Clock()
+    connection = SlowConnection(clock)
+    spooled = message("a@x.example", "b@x.example", "c@x.example", **within(MINUTE))
+    outcomes = carry(connection, spooled, clock=clock)
+    assert [one.by and one.by.parameter for one in connection.took] == [
+        "BY=60;R",
+        "BY=20;R",
+    ]
+    assert [type(one) for one in outcomes] == [Relayed, Relayed, Failed]
+    assert str(outcomes[-1].status) == "5.4.7"
 
 
 @pytest.mark.rfc("2852", "4.1.4")

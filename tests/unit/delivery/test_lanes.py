@@ -1,7 +1,7 @@
 """Connections to destinations: how many, for whom, and what a fault does."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -27,7 +27,8 @@ DOWN: Final = Delayed(EnhancedCode(4, 4, 1), "cannot connect")
 TOO_MANY: Final = Failed(EnhancedCode(5, 7, 0), "554 too many connections")
 
 
-def job(name: str, recipients: int = 1, priority: int = 0) -> Job:
+def job(name: str, recipients: int = 1, priority: int = 0, at: float = 0.0) -> Job:
+    """``at``: seconds after `NOW` at which it was accepted."""
     paths = tuple(
         ForwardPath(parse_mailbox(f"u{number}@example.net"))
         for number in range(recipients)
@@ -42,7 +43,7 @@ def job(name: str, recipients: int = 1, priority: int = 0) -> Job:
             envelope=Envelope(
                 reverse_path=None,
                 forward_paths=paths,
-                accepted_at=NOW,
+                accepted_at=NOW + timedelta(seconds=at),
                 priority=priority,
             ),
             needs=Needs(),
@@ -93,6 +94,7 @@ class Site:
         self.were_put_off: list[str] = []
         self.prepared: list[str] = []
         self.prepare_with: Callable[[], Any] = lambda: None
+        self.late: set[str] = set()
         self.begun = 0
         self.ended = 0
         self.slots: list[str] = []
@@ -121,8 +123,12 @@ class Site:
         to: str = "a.example",
         recipients: int = 1,
         priority: int = 0,
+        at: float | None = None,
     ) -> bool:
-        return self.lanes.put(Route(key=to, mx_of=to), job(name, recipients, priority))
+        when = self.clock.seconds() if at is None else at
+        return self.lanes.put(
+            Route(key=to, mx_of=to), job(name, recipients, priority, when)
+        )
 
     # As a courier
 
@@ -191,6 +197,9 @@ class Site:
 
     def put_off(self, job: Job) -> None:
         self.were_put_off.append(job.spooled.queue_id)
+
+    def in_time(self, job: Job) -> Job | None:
+        return None if job.spooled.queue_id in self.late else job
 
     def lane_ended(self) -> None:
         self.ended += 1
@@ -441,8 +450,8 @@ def test_urgent_jobs_are_served_first_but_not_for_ever() -> None:
     waiting = WaitingJobs()
     names = {"plain": 0, "later": 0, "urgent": 3, "unhurried": -1}
     for name, priority in names.items():
-        waiting.put(job(name, priority=priority), 100.0)
-    waiting.put(job("aged", priority=0), 100.0 - 4 * 3600)
+        waiting.put(job(name, priority=priority))
+    waiting.put(job("aged", priority=0, at=-4 * 3600))
     waiting.put_back(job("again", priority=-9))
     assert len(waiting) == 6
     assert waiting.first.spooled.queue_id == "again"
@@ -472,7 +481,7 @@ def test_what_is_urgent_finds_a_place_where_others_have_them_all() -> None:
     assert site.put("m2", priority=2)
     assert not site.put("m3")
     assert site.put("m4", priority=1)
-    assert site.given_back == ["m1"]
+    assert site.were_put_off == ["m1"]
     assert not site.put("m5", priority=1)
     forever.callback(None)
     assert [name for name, _, _ in site.carried] == ["m2", "m4"]
@@ -566,3 +575,50 @@ def test_what_finds_too_many_forms_wanted_is_put_off() -> None:
     assert site.were_put_off == ["form 101", "form 102"]
     site.end_making()
     assert len(site.settled) == 101
+
+
+def test_plain_mail_finds_a_place_among_what_lets_others_go_first() -> None:
+    site = Site(messages_per_destination=3)
+    site.reach_with = lambda _: Deferred()
+    for number in range(3):
+        site.put(f"bulk{number}", priority=-9)
+    assert site.put("plain")
+    assert site.were_put_off == ["bulk2"]
+
+
+@pytest.mark.rfc("6710", "5.1")
+def test_plain_mail_finds_a_place_once_it_is_as_old_as_a_head_start() -> None:
+    """Urgent mail comes as fast as it goes; the plain one is put off every time."""
+    site = Site(messages_per_destination=20, connections_per_destination=1)
+    going: list[Deferred[Any]] = []
+
+    def carry(_: str, count: int) -> Deferred[Any]:  # noqa: ARG001
+        going.append(Deferred())
+        return going[-1]
+
+    site.carry_with = carry
+    for number in range(21):
+        site.put(f"urgent{number}", priority=1)
+    found_at = 0
+    for minute in range(1, 62):
+        site.clock.advance(60)
+        going[-1].callback([OK])
+        site.put(f"urgent{20 + minute}", priority=1)
+        if site.put("plain", at=0):
+            found_at = minute
+            break
+    # A place, and soon its turn: nobody who comes from now on goes before it.
+    assert found_at == 61
+    assert site.were_put_off == ["urgent81"]
+
+
+def test_what_is_late_when_its_turn_comes_is_not_carried() -> None:
+    site = Site(connections_per_destination=1, messages_per_connection=2)
+    connecting: Deferred[Any] = Deferred()
+    site.reach_with = lambda _: connecting
+    for name in ("one", "two", "three"):
+        site.put(name)
+    site.late = {"one"}
+    connecting.callback(None)
+    assert [name for name, _, _ in site.carried] == ["two", "three"]
+    assert len(site.reached) == 1

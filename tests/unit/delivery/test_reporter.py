@@ -99,9 +99,12 @@ def reports(spooled: Spooled, *about: ReportedRecipient) -> list[Report]:
 def test_what_is_owed_is_told_to_all_but_who_wants_to_hear_nothing(
     notify: Notify | None, is_owed: bool, is_wanted: bool
 ) -> None:
-    about = news(Action.RELAYED, notify, is_owed=is_owed)
-    assert reporter().is_wanted(message(), about) is is_wanted
-    assert not reporter().is_wanted(message(reverse_path=None), about)
+    about = evolve(BOB, notify=notify), Action.RELAYED
+    asked = reporter().is_wanted
+    assert asked(message(), *about, is_owed=is_owed) is is_wanted
+    assert not asked(message(reverse_path=None), *about, is_owed=is_owed)
+    news_of_it = news(Action.RELAYED, notify, is_owed=is_owed)
+    assert len(reports(message(), news_of_it)) == is_wanted
 
 
 @pytest.mark.rfc("6710", "4.6")

@@ -16,7 +16,7 @@ from submitd.delivery.route import Route, Routes, TlsPolicy
 from submitd.delivery.scheduler import DeliveryScheduler
 from submitd.mail.address import parse_mailbox
 from submitd.mail.envelope import Envelope, ForwardPath, Notify
-from submitd.mail.report import ReportedRecipient
+from submitd.mail.report import Action, ReportedRecipient
 from submitd.mail.status import EnhancedCode
 from submitd.observe.metrics import Metrics
 from submitd.spool.store import (
@@ -148,8 +148,8 @@ class Site:
 
     # As a reporter
 
-    def is_wanted(self, spooled: Spooled, news: ReportedRecipient) -> bool:  # noqa: ARG002
-        return news.forward_path.notify is not Notify.NEVER
+    def is_wanted(self, spooled: Spooled, path: ForwardPath, action: Action) -> bool:  # noqa: ARG002
+        return path.notify is not Notify.NEVER
 
     async def reports(
         self,
@@ -247,6 +247,7 @@ def test_what_may_have_arrived_twice_is_not_sent_a_third_time() -> None:
     ((told,),) = site.reported
     assert "most likely arrived" in told.diagnostic
     assert not told.is_reply
+    assert told.attempted_at is None
     # The other one waits for its host.
     assert site.released == []
     site.scheduler.stopService()

@@ -248,3 +248,30 @@ def test_an_original_recipient_in_utf8_stands_as_it_is_for_who_asked_so() -> Non
     octets = report(recipient(forward_path=path), smtputf8=True)
     assert parts_of(octets)[1].get_content_type() == "message/global-delivery-status"
     assert "Original-Recipient: utf-8; bøb@x.org\r\n".encode() in octets
+
+
+@pytest.mark.rfc("3464", "2.3.7")
+def test_where_nothing_was_tried_no_attempt_is_dated() -> None:
+    assert b"Last-Attempt-Date" in report()
+    assert b"Last-Attempt-Date" not in report(recipient(attempted_at=None))
+
+
+@pytest.mark.parametrize(
+    ("is_senders_time", "words"),
+    [(True, "that you set"), (False, "could not be reached for too long")],
+)
+def test_whose_time_is_over_is_said(is_senders_time: bool, words: str) -> None:
+    late = recipient(status=EnhancedCode(5, 4, 7), is_senders_time=is_senders_time)
+    assert words in parts_of(report(late))[0].get_content()
+
+
+@pytest.mark.parametrize(
+    ("may_confirm", "words"),
+    [(True, "which may or may not confirm"), (False, "which do not confirm")],
+)
+def test_of_a_host_that_was_asked_to_confirm_nobody_says_that_it_does_not(
+    may_confirm: bool, words: str
+) -> None:
+    relayed = recipient(action=Action.RELAYED, may_confirm=may_confirm)
+    text = parts_of(report(relayed))[0].get_content()
+    assert words in " ".join(text.split())

@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from submitd.auth.submitter import Anything, Permission, Submitter
 from submitd.mail.usage import Usage
 from submitd.observe.metrics import Metrics
+from submitd.policy.priority import Priorities
 from submitd.policy.quota import Quota, Quotas
 from submitd.server.allowance import Allowances
 from submitd.server.desk import CANNOT_STORE, Desk, DeskServices
@@ -57,6 +58,7 @@ def test_where_the_counts_cannot_be_read_the_message_is_put_off() -> None:
                 events=events,
                 metrics=metrics,
             ),
+            priorities=Priorities(),
             routed=frozenset(),
             show_client=False,
             events=events,

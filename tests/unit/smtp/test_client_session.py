@@ -234,6 +234,23 @@ def test_an_original_recipient_is_passed_on_as_it_was_written() -> None:
     assert r"ORCPT=UTF-8;\x{FC}\x{2B}@x.org" in said
 
 
+@pytest.mark.rfc("3461", "4.2")
+def test_an_original_recipient_that_grew_too_long_is_left_out() -> None:
+    session = ready()
+    paths = [
+        ForwardPath(
+            parse_mailbox(f"{count}@example.net"),
+            Notify.FAILURE,
+            OriginalRecipient("utf-8", "é" * count),
+        )
+        for count in (82, 83)
+    ]
+    session.begin(outgoing(*paths))
+    said = session.data_to_send().decode()
+    assert "ORCPT=utf-8;" + r"\x{E9}" * 82 + "\r\n" in said
+    assert "RCPT TO:<83@example.net> NOTIFY=FAILURE\r\n" in said
+
+
 def test_the_null_reverse_path_is_said_as_such() -> None:
     session = ready(PLAIN)
     session.begin(outgoing(reverse_path=None))

@@ -7,8 +7,8 @@ from submitd.mail.envelope import Body, ByMode, ForwardPath, SubmittedBy
 from submitd.smtp.client import (
     ClientSession,
     ContentWanted,
+    HostLimits,
     Outgoing,
-    PeerLimits,
     Ready,
     StartTls,
     TimeLeft,
@@ -59,6 +59,8 @@ def mail(session: ClientSession, **wishes: object) -> str:
     [
         (TimeLeft(98, ByMode.RETURN, trace=False), "BY=98;R"),
         (TimeLeft(-5, ByMode.NOTIFY, trace=True), "BY=-5;NT"),
+        (TimeLeft(-1_000_000_000, ByMode.NOTIFY, trace=False), "BY=-999999999;N"),
+        (TimeLeft(1_000_000_000, ByMode.NOTIFY, trace=False), "BY=999999999;N"),
     ],
 )
 def test_the_time_that_is_left_is_passed_on(left: TimeLeft, said: str) -> None:
@@ -102,20 +104,20 @@ def test_who_cannot_be_named_is_nobody(mailbox: object) -> None:
 @pytest.mark.parametrize(
     ("words", "limits"),
     [
-        ("", PeerLimits()),
-        ("MAILMAX=5 rcptmax=20 RCPTDOMAINMAX=1", PeerLimits(5, 20, 1)),
-        ("RCPTMAX=999999 OTHER FUTURE=a:b", PeerLimits(None, 999999)),
+        ("", HostLimits()),
+        ("MAILMAX=5 rcptmax=20 RCPTDOMAINMAX=1", HostLimits(5, 20, 1)),
+        ("RCPTMAX=999999 OTHER FUTURE=a:b", HostLimits(None, 999999)),
         # A value in bad form is as none; a word in bad form spoils all of them.
-        ("RCPTMAX=0 MAILMAX=5", PeerLimits(5)),
-        ("RCPTMAX=1000000 MAILMAX=", PeerLimits()),
-        ("RCPTMAX=020", PeerLimits()),
-        ("RCPTMAX=20 MAILMAX=5;", PeerLimits()),
+        ("RCPTMAX=0 MAILMAX=5", HostLimits(5)),
+        ("RCPTMAX=1000000 MAILMAX=", HostLimits()),
+        ("RCPTMAX=020", HostLimits()),
+        ("RCPTMAX=20 MAILMAX=5;", HostLimits()),
     ],
 )
 def test_limits_are_read_as_far_as_they_are_in_good_form(
-    words: str, limits: PeerLimits
+    words: str, limits: HostLimits
 ) -> None:
-    assert PeerLimits.parse(words) == limits
+    assert HostLimits.parse(words) == limits
 
 
 def accepted(session: ClientSession, *to: str) -> int:

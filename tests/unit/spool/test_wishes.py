@@ -17,7 +17,7 @@ from submitd.mail.envelope import (
 from submitd.spool.rows import envelope_text, read_envelope
 from submitd.spool.sqlite import DATABASE
 from submitd.spool.statements import DUE_OF_PRIORITY, HIGHEST_BELOW
-from submitd.spool.store import Wanted
+from submitd.spool.store import State, Wanted
 from tests.support.in_reactor import in_reactor
 from tests.support.spooling import LATER, NOW, Spooling, message, result
 
@@ -31,7 +31,7 @@ async def test_every_wish_is_read_back_as_it_was(tmp_path: Path) -> None:
         accepted = await s.accept(
             release_at=NOW,
             release_request="until;2026-01-31T12:00:00Z",
-            deliver_by=DeliverBy(LATER, ByMode.NOTIFY, trace=True),
+            deliver_by=DeliverBy(LATER, ByMode.NOTIFY, trace=True, was_over=True),
             priority=-4,
             tls_demand=TlsDemand.OPTIONAL,
             submitted_by=SubmittedBy(parse_mailbox("jürgen@example.org")),
@@ -58,6 +58,23 @@ def test_an_envelope_of_an_older_version_wishes_for_nothing() -> None:
     assert envelope.envid == "e"
     assert (envelope.priority, envelope.deliver_by, envelope.ret) == (0, None, None)
     assert (envelope.tls_demand, envelope.submitted_by) == (None, None)
+
+
+@in_reactor
+async def test_what_was_not_attempted_leaves_the_last_attempt_as_it_was(
+    tmp_path: Path,
+) -> None:
+    async with Spooling(tmp_path) as s:
+        accepted = await s.accept()
+        later = LATER + timedelta(seconds=1)
+        for moment, is_attempt in ((NOW, True), (LATER, False)):
+            tried = result(
+                state=State.QUEUED, at=moment, due_at=moment, is_attempt=is_attempt
+            )
+            await s.spool.record(accepted.queue_id, [tried])
+            (claimed,) = await s.spool.claim_due(later, 10)
+            (one,) = claimed.recipients
+            assert (one.last_attempt_at, one.attempts) == (NOW, 1)
 
 
 # FUTURERELEASE
