@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.cred.credentials import ICredentials, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
@@ -147,14 +147,14 @@ class LoginPortal:
         proved = f"{counted_as(client)} {mark}"
         if (known := self._cached(proved)) is not None:
             return self._acting_as(known, authcid, authzid)
-        submitter = await self._attempt(
-            self._account(authcid),
-            mark,
-            client,
-            lambda: self._ask_unless_refused(mark, authcid, password),
-        )
+
+        async def ask() -> Submitter:
+            submitter = await self._ask_unless_refused(mark, authcid, password)
+            return self._acting_as(submitter, authcid, authzid)
+
+        submitter = await self._attempt(self._account(authcid), mark, client, ask)
         self._store(proved, submitter, self._keep)
-        return self._acting_as(submitter, authcid, authzid)
+        return submitter
 
     def mechanisms(self, channel: Channel | None) -> tuple[Mechanism, ...]:
         """What a client can be offered now; ``channel`` None: TLS is still to come."""
@@ -172,7 +172,8 @@ class LoginPortal:
         attempt = Attempt(client, account, fingerprint(self._secret, account, "keys"))
         place = await self._place(attempt)
         try:
-            name = authcid[:_LONGEST]
+            # Nobody has such a long name, nor the one that it begins with.
+            name = authcid if len(authcid) <= _LONGEST else ""
             return await self._in_time(self._proofs.keys(name, account))
         finally:
             # Who has asked has not guessed yet: the proof takes a place of its own.
@@ -194,14 +195,19 @@ class LoginPortal:
         """
         assert self._proofs is not None, "nothing else is offered"  # noqa: S101
         shown = self._proofs.shown(proof, known, channel)
-        submitter = await self._attempt(
+
+        async def ask() -> Submitter:
+            submitter = await self._ask(shown)
+            return self._acting_as(
+                submitter, shown.authcid or submitter.login, shown.authzid
+            )
+
+        return await self._attempt(
             self._account(shown.counted_as),
             fingerprint(self._secret, shown.counted_as, shown.tells_apart),
             client,
-            lambda: self._ask(shown),
-        )
-        return self._acting_as(
-            submitter, shown.authcid or submitter.login, shown.authzid
+            ask,
+            is_named=bool(shown.authcid or shown.authzid),
         )
 
     def _account(self, authcid: str) -> str:
@@ -214,8 +220,13 @@ class LoginPortal:
         mark: str,
         client: str,
         ask: Callable[[], Awaitable[Submitter]],
+        *,
+        is_named: bool = True,
     ) -> Submitter:
         """Brake, proof, lock and realm: it has a place, or nobody is asked.
+
+        ``ask`` refuses who would act as another, too: of what it lets pass the
+        network is remembered. ``is_named``: ``account`` is what people are called.
 
         Raises: as `login`.
         """
@@ -226,6 +237,8 @@ class LoginPortal:
         try:
             submitter = await ask()
             outcome = Outcome.RIGHT
+            if not is_named:
+                attempt = evolve(attempt, account=self._account(submitter.login))
             return submitter
         except UnauthorizedLogin as refusal:
             outcome = Outcome.WRONG

@@ -16,6 +16,10 @@ _PROHIBITED: Final = (
     stringprep.in_table_c9,
 )
 
+_LONGEST: Final = 1024
+"""Characters: of more nobody's name or password is made. A line of a log-in may
+bring twelve times as many, each of which can become eighteen."""
+
 
 def prepare(text: str) -> str | None:
     """The prepared form of a name or password; None: it can have none.
@@ -23,6 +27,8 @@ def prepare(text: str) -> str | None:
     As a query (RFC 3454 section 7): code points that Unicode 3.2 did not
     know pass unchanged, so that a password may hold an emoji.
     """
+    if len(text) > _LONGEST:
+        return None
     if text.isascii():
         return text if text.isprintable() else None
     mapped = "".join(
@@ -31,6 +37,8 @@ def prepare(text: str) -> str | None:
         if not stringprep.in_table_b1(one)
     )
     prepared = ucd_3_2_0.normalize("NFKC", mapped)
+    if len(prepared) > _LONGEST:
+        return None
     if any(refuses(one) for one in prepared for refuses in _PROHIBITED):
         return None
     return prepared if _reads_one_way(prepared) else None

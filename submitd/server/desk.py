@@ -186,6 +186,9 @@ class Desk:
     def close(self) -> None:
         """The client is gone: its place among the sessions of its login is free."""
         self._is_closed = True
+        self._give_place()
+
+    def _give_place(self) -> None:
         login, self._place = self._place, None
         if login is not None:
             self._services.places.closed(login)
@@ -256,11 +259,13 @@ class Desk:
         return LOGGED_IN
 
     async def _take_place(self, login: str) -> bool:
+        # Of a log-in whose client did not want to hear how it went.
+        self._give_place()
         if not await self._services.places.opened(login):
             return False
         self._place = login
         if self._is_closed:
-            self.close()
+            self._give_place()
         return True
 
     async def _resolve_trusted(self, offered: SenderOffered) -> Reply:

@@ -137,12 +137,12 @@ class Site:
             refusal=timedelta(minutes=5),
             longest_refusal=timedelta(hours=1),
         )
-        networks = KnownNetworks(timedelta(days=1), self.clock.seconds)
+        self.networks = KnownNetworks(timedelta(days=1), self.clock.seconds)
         self.portal = LoginPortal(
             self.clock,
             StackedChecker([]),
             SubmitterRealm(None, rules),
-            LocalLoginCounts(self.clock, limits, networks),
+            LocalLoginCounts(self.clock, limits, self.networks),
             people=None,
             rules=rules,
             login_domains=frozenset({"example.org"}),
@@ -342,6 +342,24 @@ def test_nobody_acts_as_another_by_a_token_or_a_certificate() -> None:
         site.prove(Certificate("bob"), channel=channel("alice"))
     with pytest.raises(UnauthorizedLogin, match="another"):
         site.prove(right(authzid="bob"), site.keys("alice"))
+
+
+def test_only_who_has_logged_in_is_known_from_there() -> None:
+    """Or an insider makes networks of his own known for others."""
+    site = Site(Source("alice", "bob"))
+    for _ in range(3):
+        with pytest.raises(UnauthorizedLogin, match="another"):
+            site.prove(Token("bob", "alice"))
+    assert not site.networks.knows("bob", "192.0.2.1")
+    site.prove(Token("", "alice"))
+    assert site.networks.knows("alice", "192.0.2.1")
+
+
+def test_the_keys_of_a_name_are_not_those_of_one_that_is_too_long() -> None:
+    site = Site(Source("alice"))
+    longer = site.keys("alice" + " " * 400 + "7")
+    assert longer.source is None
+    assert site.keys("alice").source is not None
 
 
 def test_an_issuer_that_is_down_refuses_nobody() -> None:

@@ -54,3 +54,10 @@ def test_right_to_left_text_stands_alone(text: str, prepared: str | None) -> Non
 def test_what_is_newer_than_the_tables_passes() -> None:
     """RFC 3454 section 7: a query may hold unassigned code points."""
     assert prepare("pass🦊") == "pass🦊"
+
+
+@pytest.mark.parametrize("text", ["a" * 1025, "\ufdfa" * 57, "é" * 1025])
+def test_what_is_longer_than_any_name_or_password_is_no_work(text: str) -> None:
+    """U+FDFA becomes eighteen characters, each of which is looked at."""
+    assert prepare(text) is None
+    assert prepare(text[:20]) is not None

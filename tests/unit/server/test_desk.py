@@ -1,4 +1,4 @@
-"""What a desk answers where it cannot tell how much somebody has sent."""
+"""What a desk answers where it cannot tell, and what it counts."""
 
 from collections.abc import Awaitable
 from typing import Any, cast
@@ -13,7 +13,9 @@ from submitd.policy.quota import Quota, Quotas
 from submitd.server.allowance import Allowances
 from submitd.server.desk import CANNOT_STORE, Desk, DeskServices
 from submitd.server.intake import ContentRules
+from submitd.smtp.event import PasswordOffered
 from submitd.smtp.reply import Reply
+from submitd.smtp.server import ServerSession
 from submitd.spool.store import SpoolUnavailable
 from tests.support.awaited import awaited
 from tests.support.recorded_events import RecordedEvents
@@ -31,15 +33,20 @@ async def trusted() -> Submitter:
     return Submitter("satellite", (Permission(Anything(), "r", "s"),))
 
 
-def test_where_the_counts_cannot_be_read_the_message_is_put_off() -> None:
-    """Cannot tell is no refusal, and no leave either."""
-    events, metrics, spool = RecordedEvents(), Metrics(), cast("Any", BrokenSpool())
+def make_desk(
+    events: RecordedEvents,
+    metrics: Metrics,
+    spool: Any = None,  # noqa: ANN401
+    portal: Any = None,  # noqa: ANN401
+    places: Any = None,  # noqa: ANN401
+) -> tuple[ServerSession, Desk]:
+    """On a trusted listener, with a limit on what is sent."""
     session = make_session({"listener": "none", "extensions": "none"})
-    desk = Desk(
+    return session, Desk(
         DeskServices(
             clock=Clock(),
-            portal=cast("Any", None),
-            places=cast("Any", None),
+            portal=portal,
+            places=places,
             spool=spool,
             delivery=cast("Any", None),
             content=ContentRules(
@@ -69,6 +76,46 @@ def test_where_the_counts_cannot_be_read_the_message_is_put_off() -> None:
         "192.0.2.1",
         trusted,
     )
+
+
+class Places:
+    """Sessions of a login."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+
+    async def opened(self, login: str) -> bool:
+        self.taken.append(login)
+        return True
+
+    def closed(self, login: str) -> None:
+        self.taken.remove(login)
+
+
+class Portal:
+    """Everybody is who they say."""
+
+    async def login(self, authcid: str, *_: str) -> Submitter:
+        return Submitter(authcid, ())
+
+
+def test_a_log_in_that_its_client_gave_up_holds_no_place_behind_the_next() -> None:
+    """Or a few of them keep the account out for ever."""
+    places = Places()
+    _, desk = make_desk(RecordedEvents(), Metrics(), portal=Portal(), places=places)
+    for login in ("alice", "alice", "bob"):
+        answer = desk.answer(PasswordOffered("PLAIN", login, "", "x"))
+        assert isinstance(answer, Awaitable)
+        awaited(answer)
+    assert places.taken == ["bob"]
+    desk.close()
+    assert places.taken == []
+
+
+def test_where_the_counts_cannot_be_read_the_message_is_put_off() -> None:
+    """Cannot tell is no refusal, and no leave either."""
+    events, metrics = RecordedEvents(), Metrics()
+    session, desk = make_desk(events, metrics, spool=BrokenSpool())
     session.receive_data(
         b"EHLO x\r\nMAIL FROM:<alice@example.org>\r\n"
         b"RCPT TO:<bob@example.net>\r\nDATA\r\n"
