@@ -381,7 +381,7 @@ async def test_what_clients_say_of_themselves_stays_in_its_place(
     """In the Received field, in the report about a failure, and in the log."""
     header = (
         b"From: =?utf-8?q?Alice_=28evil=29?= <alice@example.org>\r\n"
-        b"Message-ID: <a b=c [message-relayed] session=0>\r\n"
+        b"Message-ID: <a b=c [message-relayed] session=forged>\r\n"
         b"Subject: =?utf-8?q?a=0D=0AX-Evil:_yes?=\r\n"
     )
 
@@ -419,7 +419,7 @@ async def test_what_clients_say_of_themselves_stays_in_its_place(
         assert blocks[1]["Original-Recipient"] == "rfc822; n b; X-Evil: y"
         returned = next(one for one in parts if one["Received"])
         assert returned["Received"].startswith("from x?by???evil??[id?1] ([127.0.0.1])")
-        assert server.log.count("[message-relayed] session=0") == 0
+        assert server.log.count("[message-relayed] session=forged") == 0
 
 
 @in_reactor
