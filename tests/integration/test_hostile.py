@@ -419,7 +419,10 @@ async def test_what_clients_say_of_themselves_stays_in_its_place(
         assert blocks[1]["Original-Recipient"] == "rfc822; n b; X-Evil: y"
         returned = next(one for one in parts if one["Received"])
         assert returned["Received"].startswith("from x?by???evil??[id?1] ([127.0.0.1])")
-        assert server.log.count("[message-relayed] session=forged") == 0
+        await server.logs("session=forged")
+        [told] = [line for line in server.log.splitlines() if "forged" in line]
+        assert " message accepted [message-accepted] session=" in told
+        assert ' message_id="<a b=c [message-relayed] session=forged>" size=' in told
 
 
 @in_reactor
