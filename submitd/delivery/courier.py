@@ -51,7 +51,6 @@ from submitd.mail.rendition import Target
 from submitd.mail.status import EnhancedCode
 from submitd.observe.events import TLS_FELL_BACK, Events
 from submitd.smtp.client import ClientSession, Outgoing, TimeLeft, TlsWish
-from submitd.smtp.reply import Reply
 from submitd.spool.store import (
     Recipient,
     Rendition,
@@ -435,7 +434,10 @@ class Courier:
             verdicts = verdicts[: -settled.tail_refused]
         owed = left is not None and _is_owed(left, offered)
         dsn = "DSN" in offered
-        return [_outcome(one, hop.host, dsn=dsn, owed=owed) for one in verdicts]
+        return [
+            outcome_of(one, hop.host, reports_itself=dsn, is_owed=owed)
+            for one in verdicts
+        ]
 
     def _time_left(self, by: DeliverBy | None) -> TimeLeft | None:
         if by is None:
@@ -449,15 +451,6 @@ def may_carry(hop: Hop, recipients: Sequence[Recipient]) -> bool:
     connection = hop.connection
     domain = recipients[0].forward_path.mailbox.domain
     return connection.is_usable and connection.takes(domain)
-
-
-def _outcome(verdict: Reply, host: str, *, dsn: bool, owed: bool) -> Outcome:
-    outcome = outcome_of(verdict, host)
-    return (
-        evolve(outcome, reports_itself=dsn, is_owed=owed)
-        if isinstance(outcome, Relayed) and (dsn or owed)
-        else outcome
-    )
 
 
 def _wishes(

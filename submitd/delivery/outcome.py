@@ -54,8 +54,12 @@ Outcome = Relayed | Delayed | Failed
 """Named for the Action field of a delivery report (RFC 3464 section 2.3.3)."""
 
 
-def outcome_of(answer: Reply, host: str) -> Outcome:
+def outcome_of(
+    answer: Reply, host: str, *, reports_itself: bool = False, is_owed: bool = False
+) -> Outcome:
     """Read a remote server's final reply.
+
+    What it means that the host took the message is as `Relayed` says.
 
     A code outside 2yz, 4yz and 5yz counts as a delay: RFC 5321 section
     4.2.1 defines no meaning for it, and a delay is the reading that loses
@@ -71,7 +75,7 @@ def outcome_of(answer: Reply, host: str) -> Outcome:
     status = answer.enhanced or EnhancedCode(severity, 0, 0)
     match severity:
         case 2:
-            return Relayed(status, host, diagnostic, said)
+            return Relayed(status, host, diagnostic, said, reports_itself, is_owed)
         case 5:
             return Failed(status, diagnostic, host, said)
         case _:

@@ -80,7 +80,7 @@ class HeaderSection:
 
     def get_all(self, key: str) -> tuple[Field, ...]:
         """Every field of that name (lower case), in order."""
-        return tuple(one for one in self.fields if one.key == key)
+        return tuple([one for one in self.fields if one.key == key])
 
     def without(self, *keys: str) -> Self:
         """The section less the fields of these names."""

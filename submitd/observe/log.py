@@ -39,6 +39,9 @@ _MOST_WAITING: Final = 100_000
 """Lines held while the disk stalls. Beyond, lines are lost, and counted."""
 
 
+_PLAIN: Final = re.compile(r"[!#-<>-~]+")
+"""Nearly every word of a line: ASCII without a space, a quote or a =."""
+
 _NEEDS_QUOTES: Final = re.compile(r'[ "=]|\A\Z')
 
 
@@ -100,6 +103,8 @@ def _stamp(at: datetime) -> str:
 
 def _as_word(value: object) -> str:
     text = str(value)
+    if _PLAIN.fullmatch(text):
+        return text
     # Whatever a client or a remote host said stays on its line, in its field.
     if text.isprintable() and not _NEEDS_QUOTES.search(text):
         return text

@@ -41,7 +41,7 @@ class ReplyReader:
         Raises:
             BadReply: what came is none.
         """
-        while True:
+        while self._buffer:
             line, newline, rest = self._buffer.partition(b"\n")
             if len(line) > _MOST_OCTETS:
                 raise BadReply("a line without end")
@@ -49,6 +49,8 @@ class ReplyReader:
                 return None
             self._buffer = rest
             read = (_read_again if len(line) <= MAX_TEXT else _read)(line)
+            if read.is_last and not self._lines:
+                return read.whole
             if self._lines and self._lines[0].code != read.code:
                 raise BadReply("the lines of one reply have different codes")
             self._lines.append(read)
@@ -56,7 +58,8 @@ class ReplyReader:
                 raise BadReply("a reply without end")
             if read.is_last:
                 lines, self._lines = self._lines, []
-                return lines[0].whole if len(lines) == 1 else _reply(lines)
+                return _reply(lines)
+        return None
 
 
 @frozen
