@@ -9,13 +9,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, field
-
+from submitd.cli.counterparts import PLAIN, NotPlain, why_not
+from submitd.cli.draft import Draft
 from submitd.cli.postfix import (
     OpenDkim,
     PasswordSource,
@@ -91,159 +91,6 @@ def import_postfix(options: argparse.Namespace) -> int:
     return os.EX_OK
 
 
-@define
-class Draft:
-    """A configuration that grows."""
-
-    tables: dict[str, dict[str, tuple[str, str]]] = field(factory=dict)
-    """By table and key: the value as TOML, and where it comes from."""
-
-    remarks: dict[str, list[str]] = field(factory=dict)
-    """By table: what a person has to look at."""
-
-    left: list[str] = field(factory=list)
-    """What was not taken over."""
-
-    def set(self, table: str, key: str, value: object, source: str) -> None:
-        """One setting; the first that says something wins."""
-        self.tables.setdefault(table, {}).setdefault(key, (_toml(value), source))
-
-    def remark(self, table: str, text: str) -> None:
-        """Something that a person has to look at, above a table."""
-        self.tables.setdefault(table, {})
-        self.remarks.setdefault(table, []).append(text)
-
-    def text(self) -> str:
-        """As a file."""
-        lines = [
-            "# Made by `submitctl import postfix`. A beginning: read it, mind what",
-            '# stands behind "!", and let `submitctl check --live` prove it.',
-        ]
-        for table, settings in self.tables.items():
-            lines += ["", *(f"# ! {one}" for one in self.remarks.get(table, ()))]
-            if settings:
-                lines.append(f"[{table}]")
-            for key, (value, source) in settings.items():
-                lines.append(f"{key} = {value}  # {source}")
-        if self.left:
-            lines += ["", "# Not taken over:"]
-            lines += [f"#   {one}" for one in self.left]
-        return "\n".join(lines) + "\n"
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, str | bool):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }"
-    return str(value)
-
-
-# One parameter, one setting
-
-
-class NotPlain(ValueError):
-    """The value is none that can be taken over by itself."""
-
-
-def _whole(value: str) -> object:
-    if not value.isdecimal() or int(value) == 0:
-        raise NotPlain
-    return int(value)
-
-
-def _whole_or_off(value: str) -> object:
-    return "off" if value == "0" else _whole(value)
-
-
-def _as_text(value: str) -> object:
-    if not value or "$" in value:
-        raise NotPlain
-    return value
-
-
-def _time(unit: str, least: int = 1) -> Callable[[str], object]:
-    def read(value: str) -> object:
-        match = re.fullmatch(r"(\d+)([smhdw]?)", value)
-        if match is None:
-            raise NotPlain
-        number, given = int(match[1]), match[2] or unit
-        if given == "w":
-            number, given = number * 7, "d"
-        if number < least:
-            raise NotPlain
-        return f"{number}{given}"
-
-    return read
-
-
-def _time_or_off(unit: str) -> Callable[[str], object]:
-    read = _time(unit)
-    return lambda value: "off" if value.rstrip("smhdw") == "0" else read(value)
-
-
-_PLAIN: Final[dict[str, tuple[str, str, Callable[[str], object]]]] = {
-    "myhostname": ("server", "hostname", _as_text),
-    "smtpd_tls_cert_file": ("tls", "certificate", _as_text),
-    "smtpd_tls_key_file": ("tls", "key", _as_text),
-    "message_size_limit": ("limits", "message_size", _whole_or_off),
-    "header_size_limit": ("limits", "header_size", _whole),
-    "smtpd_recipient_limit": ("limits", "recipients", _whole),
-    "hopcount_limit": ("limits", "received_fields", _whole),
-    "smtpd_hard_error_limit": ("limits", "bad_commands", _whole),
-    "smtpd_client_connection_count_limit": (
-        "limits",
-        "connections_per_address",
-        _whole_or_off,
-    ),
-    "smtpd_timeout": ("limits", "idle", _time("s")),
-    "minimal_backoff_time": ("retry", "first", _time("s")),
-    "maximal_backoff_time": ("retry", "longest", _time("s")),
-    "maximal_queue_lifetime": ("retry", "give_up", _time("d")),
-    "delay_warning_time": ("retry", "report_delay_after", _time_or_off("h")),
-    "bounce_size_limit": ("delivery", "returned_content", _whole),
-    "default_destination_concurrency_limit": (
-        "delivery",
-        "connections_per_destination",
-        _whole,
-    ),
-    "smtp_bind_address": ("delivery", "source_ipv4", _as_text),
-    "smtp_bind_address6": ("delivery", "source_ipv6", _as_text),
-    "smtp_connect_timeout": ("delivery.time_out", "connect", _time("s")),
-    "smtp_helo_timeout": ("delivery.time_out", "helo", _time("s")),
-    "smtp_mail_timeout": ("delivery.time_out", "mail", _time("s")),
-    "smtp_rcpt_timeout": ("delivery.time_out", "rcpt", _time("s")),
-    "smtp_data_init_timeout": ("delivery.time_out", "data", _time("s")),
-    "smtp_data_xfer_timeout": ("delivery.time_out", "block", _time("s")),
-    "smtp_data_done_timeout": ("delivery.time_out", "dot", _time("s")),
-    "smtp_quit_timeout": ("delivery.time_out", "quit", _time("s")),
-}
-
-_REASONS: Final = {
-    r"mydestination|relay_\w+|virtual_\w+|alias_\w+|local_\w+|mailbox_\w+|home_mailbox"
-    r"|mail_spool_directory|luser_relay|postscreen_\w+|forward_path"
-    r"|recipient_delimiter|unknown_local_\w+": "incoming mail is not for submitd",
-    r"smtpd_sasl_auth_enable|smtpd_tls_(security_level|auth_only)|smtpd_use_tls"
-    r"|broken_sasl_auth_clients|smtpd_sasl_security_options|smtpd_helo_required"
-    r"|smtpd_sasl_(type|path|tls_security_options)|disable_vrfy_command"
-    r"|smtp_sasl_(auth_enable|security_options|tls_security_options)"
-    r"|smtpd_data_restrictions|strict_rfc821_envelopes": "submitd does so always",
-    r"compatibility_level|biff|\w+_directory|mail_owner|setgid_group|\w+_path"
-    r"|append_dot_mydomain|smtpd_banner|mail_name|debug\w*|manpage_directory"
-    r"|smtpd?_tls_session_cache_database|smtpd?_tls_loglevel|smtpd_tls_received_header"
-    r"|myorigin|mydomain|syslog_\w+|maillog_file|sample_directory|smtpd_tls_dh\w+_file"
-    r"|smtputf8_enable": "nothing to set",
-    r"smtpd_milters|non_smtpd_milters|milter_\w+": "submitd signs by itself, and asks"
-    " no milter",
-    r"smtpd_\w+_restrictions": "submitd has rules of its own: log-in, [senders]",
-    r"header_checks|body_checks|mime_header_checks|smtp_header_checks|content_filter"
-    r"|always_bcc|\w*canonical_\w+|masquerade_\w+|smtp_generic_maps|sender_bcc_maps"
-    r"|recipient_bcc_maps": "submitd changes no content or address",
-}
-
-
 class Import:
     """One host's configuration, on its way into a draft."""
 
@@ -272,7 +119,7 @@ class Import:
         return self._draft
 
     def _plain(self, *tables: str) -> None:
-        for name, (table, key, read) in _PLAIN.items():
+        for name, (table, key, read) in PLAIN.items():
             if table not in tables or name not in self._postfix.parameters:
                 continue
             value = self._postfix.get(name)
@@ -658,10 +505,12 @@ class Import:
         draft.set("dkim", "unsigned", "allow", "as OpenDKIM does")
         by_domain: dict[str, list[object]] = {}
         for key in found.keys:
+            of_domain = by_domain.setdefault(key.domain, [])
+            of_domain.append({"selector": key.selector, "file": key.file})
+        for domain, keys in by_domain.items():
+            draft.set(f'dkim.domain."{domain}"', "keys", keys, source)
+        for key in found.keys:
             table = f'dkim.domain."{key.domain}"'
-            keys = by_domain.setdefault(table, [])
-            keys.append({"selector": key.selector, "file": key.file})
-            draft.tables.setdefault(table, {})["keys"] = _toml(keys), source
             if key.signing_domain != key.domain:
                 draft.set(table, "signing_domain", key.signing_domain, source)
             if "simple" in found.canonicalization:
@@ -743,10 +592,10 @@ class Import:
     # What is left
 
     def _rest(self) -> None:
-        for name in self._postfix.parameters.keys() - _PLAIN.keys():
+        for name in self._postfix.parameters.keys() - PLAIN.keys():
             # Restrictions were looked at for one word only.
             if name not in self._postfix.asked or name.endswith("_restrictions"):
-                self._leave(name, _reason(name))
+                self._leave(name, why_not(name))
         for service in self._postfix.services:
             if service.is_inet and service.command == "smtpd":
                 self._leave_options(service)
@@ -756,8 +605,8 @@ class Import:
         for name, value in service.options.items():
             if name in service.asked and not name.endswith("_restrictions"):
                 continue
-            table, key, _ = _PLAIN.get(name, ("", "", None))
-            why = f"see [{table}] {key}, for all listeners" if key else _reason(name)
+            table, key, _ = PLAIN.get(name, ("", "", None))
+            why = f"see [{table}] {key}, for all listeners" if key else why_not(name)
             line = f"master.cf: {service.name} -o {name}={_shown(name, value)}  ({why})"
             self._draft.left.append(line)
 
@@ -778,13 +627,6 @@ def _shown(name: str, value: str) -> str:
     if colon and kind.rpartition(":")[2] in {"static", "inline"}:
         return f"{kind}:…"
     return "…" if re.search(r"passw|secret", name) and not colon else value
-
-
-def _reason(name: str) -> str:
-    return next(
-        (why for names, why in _REASONS.items() if re.fullmatch(names, name)),
-        "no counterpart",
-    )
 
 
 _YES: Final = frozenset({"yes", "true"})
