@@ -25,6 +25,10 @@ def one_input(octets: bytes) -> None:
         except UnreadableAddresses:
             pass
         else:
+            # Without its backslashes a local part may look like an encoded word;
+            # nobody may use it whose rules do not give them exactly this one.
+            if any("=?" in one.local_part for one in mailboxes):
+                continue
             plain = ", ".join(f"<{one}>" for one in mailboxes).encode()
             assert read_mailboxes(plain, smtputf8=utf8) == mailboxes
     try:
