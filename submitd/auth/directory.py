@@ -101,6 +101,12 @@ def stripped(login: str, domains: frozenset[str]) -> str:
     return name if at and domain.lower() in domains else login.strip()
 
 
+def is_one_of(wanted: str, names: Sequence[str], domains: frozenset[str]) -> bool:
+    """True where ``wanted`` is one of these names, in whatever case."""
+    folded = [stripped(one, domains).casefold() for one in (wanted, *names)]
+    return folded[0] in folded[1:]
+
+
 def lock_in(entry: "Entry", today: date) -> str:
     """The lock that an entry's own attributes show; empty: none."""
     if any(map(is_locked, entry.values("userPassword"))):

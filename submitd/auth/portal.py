@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from submitd.auth.addresses import AddressRules
 from submitd.auth.checkers import StackedChecker
-from submitd.auth.directory import People, stripped
+from submitd.auth.directory import People, is_one_of, stripped
 from submitd.auth.errors import AccountLocked, DirectoryUnavailable, TooManyFailures
 from submitd.auth.proofs import PASSWORDS, KnownKeys, ProofChecker, Proofs
 from submitd.auth.submitter import ISubmitter, Permission, Submitter
@@ -196,18 +196,12 @@ class LoginPortal:
         assert self._proofs is not None, "nothing else is offered"  # noqa: S101
         shown = self._proofs.shown(proof, known, channel)
 
-        async def ask() -> Submitter:
-            submitter = await self._ask(shown)
-            return self._acting_as(
-                submitter, shown.authcid or submitter.login, shown.authzid
-            )
-
         return await self._attempt(
             self._account(shown.counted_as),
             fingerprint(self._secret, shown.counted_as, shown.tells_apart),
             client,
-            ask,
-            is_named=bool(shown.authcid or shown.authzid),
+            lambda: self._ask(shown),
+            is_named=shown.is_named,
         )
 
     def _account(self, authcid: str) -> str:
@@ -338,9 +332,8 @@ class LoginPortal:
 
     def _acting_as(self, submitter: Submitter, authcid: str, authzid: str) -> Submitter:
         """Nobody acts as another (RFC 4616 section 2)."""
-        wanted = stripped(authzid, self._domains).casefold()
-        same = stripped(authcid, self._domains), submitter.login
-        if authzid and wanted not in [one.casefold() for one in same]:
+        names = (authcid, submitter.login)
+        if authzid and not is_one_of(authzid, names, self._domains):
             raise UnauthorizedLogin("may not act as another")
         return submitter
 

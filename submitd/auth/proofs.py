@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from submitd.auth.checkers import KnowsAccounts, NotTheirs, first_answer
+from submitd.auth.directory import is_one_of
 from submitd.auth.errors import AccountLocked
 from submitd.sasl.channel import CertificateNames, Channel
 from submitd.sasl.cram import CramMd5
@@ -33,6 +34,8 @@ from submitd.sasl.scram import Scram
 from submitd.sasl.scram_keys import ScramKeys
 
 PASSWORDS: Final = (Plain(), Login())
+
+_ANOTHER: Final = "may not act as another"
 
 
 class ChecksTokens(Protocol):
@@ -69,12 +72,11 @@ class IProof(ICredentials):
 class Shown:
     """What a client has shown, on its way to be proved."""
 
-    authcid: str
-    """Who they say they are; empty where only the proof can tell."""
-
-    authzid: str
     counted_as: str
     """The account that a failure is counted for."""
+
+    is_named: bool
+    """``counted_as`` is what they are called, and not only what they have shown."""
 
     tells_apart: str = field(repr=False)
     """What this failure is told from others by."""
@@ -136,6 +138,7 @@ class Proofs:
         looks: ScramLooks,
         tokens: ChecksTokens | None,
         certificates: NamesLogins | None,
+        login_domains: frozenset[str],
         nonce: Callable[[], str],
         hostname: str,
     ) -> None:
@@ -148,6 +151,7 @@ class Proofs:
         self._looks = looks
         self._tokens = tokens
         self._certificates = certificates
+        self._domains = login_domains
         self._nonce = nonce
         self._hostname = hostname
 
@@ -230,12 +234,12 @@ class Proofs:
             source = None if known is None else known.source
             if proof.fault or source is None:
                 raise UnauthorizedLogin(proof.fault or "nobody of that name has keys")
-            return await source.account(proof.authcid)
+            login = await source.account(proof.authcid)
+            return self._acting(proof.authzid, proof.authcid, login)
 
         return Shown(
-            authcid=proof.authcid,
-            authzid=proof.authzid,
             counted_as=proof.authcid,
+            is_named=True,
             # What a wrong password has left in it, nobody can tell: each counts.
             tells_apart=self._nonce(),
             prove=prove,
@@ -253,9 +257,8 @@ class Proofs:
             return await source.account(proof.authcid)
 
         return Shown(
-            authcid=proof.authcid,
-            authzid="",
             counted_as=proof.authcid,
+            is_named=True,
             tells_apart=self._nonce(),
             prove=prove,
         )
@@ -269,14 +272,14 @@ class Proofs:
                 raise UnauthorizedLogin("no token")
             user = await tokens.user_of(proof.token)
             try:
-                return await self._account(user)
+                login = await self._account(user)
             except NotTheirs:
                 raise UnauthorizedLogin(f"nobody here is called {user}") from None
+            return self._acting(proof.authzid, user, login)
 
         return Shown(
-            authcid="",
-            authzid=proof.authzid,
             counted_as=proof.authzid or f"token {digest[:16]}",
+            is_named=bool(proof.authzid),
             tells_apart=digest,
             prove=prove,
         )
@@ -286,22 +289,37 @@ class Proofs:
     ) -> Shown:
         rule = self._certificates
         logins = () if names is None or rule is None else rule.logins(names)
+        wanted = proof.authzid
 
         async def prove() -> str:
-            for login in logins:
+            refusal = "the certificate names nobody who is known here"
+            for name in sorted(logins, key=lambda one: not self._is(wanted, one)):
                 try:
-                    return await self._account(login)
+                    login = await self._account(name)
                 except NotTheirs:
                     continue
-            raise UnauthorizedLogin("the certificate names nobody who is known here")
+                if not wanted or self._is(wanted, name, login):
+                    return login
+                refusal = _ANOTHER
+            raise UnauthorizedLogin(refusal)
 
         return Shown(
-            authcid="",
-            authzid=proof.authzid,
-            counted_as=proof.authzid or (logins[0] if logins else "certificate"),
+            counted_as=wanted or (logins[0] if logins else "certificate"),
+            is_named=bool(wanted),
             tells_apart="" if names is None else names.fingerprint,
             prove=prove,
         )
+
+    def _is(self, wanted: str, *names: str) -> bool:
+        return is_one_of(wanted, names, self._domains)
+
+    def _acting(self, wanted: str, name: str, login: str) -> str:
+        """``login``. Nobody acts as another: who is proved may be called by the name
+        that proved it, as a mail address, or by the canonical login.
+        """
+        if wanted and not self._is(wanted, name, login):
+            raise UnauthorizedLogin(_ANOTHER)
+        return login
 
     async def _account(self, login: str) -> str:
         """Raises as `first_answer`; a lock says whose it is, as no password does."""

@@ -151,6 +151,7 @@ def _proofs(
         ),
         tokens=_tokens(reactor, log_in.oauth, material, events),
         certificates=_certificates(config),
+        login_domains=frozenset(config.ldap.login_domains),
         nonce=secrets.token_urlsafe,
         hostname=material.hostname,
     )

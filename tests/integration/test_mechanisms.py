@@ -440,6 +440,57 @@ async def test_an_issuer_that_is_down_refuses_nobody(
         assert server.log.count("[login-failed]") == 0
 
 
+@pytest.mark.peers("curl", "gsasl", "slapd")
+@in_reactor
+async def test_who_is_proved_by_an_address_may_be_called_by_it(
+    tmp_path: Path, peer: Peer
+) -> None:
+    """A mail program says the address, and the directory calls people by a uid."""
+    address = "carla.jung@example.org"
+    slapd = Slapd(
+        peer("slapd"),
+        tmp_path / "ldap",
+        free_port(),
+        (person("cjung", mail=address), person("dirk", mail="dirk@example.org")),
+    )
+    ca = await in_thread(slapd.prepare)
+    await in_thread(slapd.start)
+    (tmp_path / "reader").write_text("reader\n")
+    issuer = Issuer(reactor, tmp_path)
+    both = ClientAuthority(tmp_path).make(
+        "both.pem", [x509.RFC822Name("dirk@example.org"), x509.RFC822Name(address)]
+    )
+    more = (
+        DIRECTORY.format(url=slapd.url, ca=ca)
+        + 'filter = "(|(uid={login})(mail={login}))"\n'
+        + issuer.settings()
+        + 'user_claim = "email"\n'
+    )
+    async with serving(tmp_path, log_in='order = ["ldap"]') as server:
+        await server.stop()
+        with_clients(server, more)
+        await server.start()
+        words = by_token("XOAUTH2", issuer.token(email=address), address)
+        done = await in_thread(
+            # Who may send as whom is not what is looked at here.
+            lambda: curl(peer, server, *words, "--mail-from", address)
+        )
+        assert "235 2.7.0" in done.stderr
+        for wanted in (address, "cjung", "dirk"):
+            words = ("--authorization-id", wanted, "--x509-cert-file", both)
+            _, said = await in_thread(
+                lambda words=words: gsasl(  # type: ignore[misc]
+                    peer, server, "EXTERNAL", *words, "--x509-key-file", both
+                )
+            )
+            assert "235 2.7.0" in said
+        await server.until(lambda: server.log.count("[login-succeeded]") == 4)
+        logins = [line for line in server.log.splitlines() if "login-succeeded" in line]
+        assert ["login=cjung" in one for one in logins] == [True, True, True, False]
+    await issuer.close()
+    await in_thread(slapd.stop)
+
+
 def with_clients(server: OneProcess, more: str = "") -> None:
     """Certificates of clients are asked for."""
     server.write(more)

@@ -56,12 +56,16 @@ class Source:
     def __init__(self, *known: str, locked: Sequence[str] = ()) -> None:
         self.known = known
         self.locked = locked
+        self.also: dict[str, str] = {}
+        """Canonical logins, by further names of people."""
+
         self.serves_keys = True
         self.serves_secrets = True
         self.is_silent = False
         self.asked = 0
 
     async def account(self, login: str) -> str:
+        login = self.also.get(login.lower(), login)
         return await self._has(login, login.lower())
 
     async def keys(self, login: str) -> ScramKeys:
@@ -119,6 +123,7 @@ class Site:
             looks=ScramLooks(iterations=4096, salt=16, secret=b"of this start"),
             tokens=Tokens() if tokens else None,
             certificates=ByEmail() if certificates else None,
+            login_domains=frozenset({"example.org"}),
             nonce=lambda: f"nonce{next(numbers)}",
             hostname="submit.example.org",
         )
@@ -342,6 +347,25 @@ def test_nobody_acts_as_another_by_a_token_or_a_certificate() -> None:
         site.prove(Certificate("bob"), channel=channel("alice"))
     with pytest.raises(UnauthorizedLogin, match="another"):
         site.prove(right(authzid="bob"), site.keys("alice"))
+
+
+@pytest.mark.rfc("4422", "2")
+def test_who_is_proved_by_an_address_may_be_called_by_it() -> None:
+    """XOAUTH2 must say a name, and mail programs say the address."""
+    source = Source("asmith", "bob")
+    source.also = {"alice.smith@corp.example": "asmith"}
+    site = Site(source)
+    address = "alice.smith@corp.example"
+    shown = channel("bob", address)
+    for wanted in ("", address, "Alice.Smith@corp.example", "asmith"):
+        assert site.prove(Token(wanted, address)) == "asmith"
+        alone = channel(address)
+        assert site.prove(Certificate(wanted), channel=alone) == "asmith"
+        # A certificate of several people's is for whom it is asked.
+        login = site.prove(Certificate(wanted), channel=shown)
+        assert login == ("asmith" if wanted else "bob")
+    with pytest.raises(UnauthorizedLogin, match="another"):
+        site.prove(Token("alice.smith@other.example", address))
 
 
 def test_only_who_has_logged_in_is_known_from_there() -> None:
