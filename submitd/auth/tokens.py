@@ -10,7 +10,7 @@ from urllib.parse import quote_plus
 
 from attrs import field, frozen
 from joserfc import jws, jwt
-from joserfc.errors import JoseError, SecurityWarning
+from joserfc.errors import InvalidPayloadError, JoseError, SecurityWarning
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 from joserfc.jws import JWSRegistry
 from joserfc.jwt import JWTClaimsRegistry
@@ -29,6 +29,9 @@ Key = RSAKey | ECKey | OKPKey
 _MOST_KEYS: Final = 100
 _LEAST_RSA: Final = 2048
 _LONGEST: Final = 320
+_MOST_HEADER: Final = 8192
+"""Octets of a token's header, in base64: a chain of certificates may be in it."""
+
 _FRESH: Final = 3600.0
 """Seconds after which keys are asked for anew."""
 
@@ -127,7 +130,12 @@ class SignedTokens:
         self._keys = keys
         self._rules = rules
         self._algorithms = tuple(algorithms)
-        self._registry = JWSRegistry(algorithms=list(algorithms))
+        # Parameters that nobody knows are ignored (RFC 7515 section 4), but for what
+        # "crit" names: issuers put words of their own there, and certificates.
+        self._registry = JWSRegistry(
+            algorithms=list(algorithms), strict_check_header=False
+        )
+        self._registry.max_header_length = _MOST_HEADER
 
     async def user_of(self, token: str) -> str:
         """As `ChecksTokens.user_of`."""
@@ -145,16 +153,23 @@ class SignedTokens:
             ).headers()
         except _MALFORMED as problem:
             raise UnauthorizedLogin("this is no signed token") from problem
+        try:
+            self._registry.check_header(header)
+        except _MALFORMED as problem:
+            raise UnauthorizedLogin("the token's header is malformed") from problem
         kid, algorithm = header.get("kid", ""), header.get("alg")
         if algorithm not in self._algorithms or not isinstance(kid, str):
             raise UnauthorizedLogin("the token is signed in a way not accepted here")
         return kid, algorithm
 
     def _claims(self, token: str, key: Key) -> Mapping[str, Any] | None:
+        """None: it is not signed by this key."""
         try:
             with _unwarned():
                 allowed = list(self._algorithms)
                 return jwt.decode(token, key, allowed, self._registry).claims
+        except InvalidPayloadError as problem:
+            raise UnauthorizedLogin("what the issuer signed is no claims") from problem
         except _MALFORMED:
             return None
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
@@ -210,6 +210,44 @@ def test_only_configured_algorithms_are_looked_at() -> None:
         with pytest.raises(UnauthorizedLogin):
             awaited(tokens.user_of(token))
     assert known.asked in ([], ["ec"])
+
+
+def raw(header: Mapping[str, Any], payload: bytes = b"") -> str:
+    """Signed by EC, whatever it says."""
+    return jws.serialize_compact(
+        {"alg": "ES256", "kid": "ec", **header},
+        payload or json.dumps(CLAIMS).encode(),
+        EC,
+        registry=JWSRegistry(algorithms=["ES256"], strict_check_header=False),
+    )
+
+
+@pytest.mark.rfc("7515", "4")
+@pytest.mark.parametrize(
+    "header",
+    [{"pi.atm": "1"}, {"nonce": "x"}, {"x5c": ["A" * 2000]}, {"typ": "at+jwt"}],
+)
+def test_what_else_a_header_says_is_ignored(header: Mapping[str, Any]) -> None:
+    tokens, _ = checker(EC)
+    assert awaited(tokens.user_of(raw(header))) == "alice"
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        (raw({"x5c": ["A" * 8192]}), "no signed token"),
+        (unsigned({"alg": "ES256", "crit": ["x"], "x": 1}), "header"),
+        (unsigned({"alg": "ES256", "crit": 5}), "header"),
+        (unsigned({"alg": "ES256", "x5c": 5}), "header"),
+        (unsigned({"alg": "ES256"}), "no key"),
+        (raw({}, b"[]"), "no claims"),
+        (raw({}, b"{"), "no claims"),
+    ],
+)
+def test_a_refusal_tells_form_from_signature(token: str, reason: str) -> None:
+    tokens, _ = checker(EC)
+    with pytest.raises(UnauthorizedLogin, match=reason):
+        awaited(tokens.user_of(token))
 
 
 def test_a_key_signs_in_its_own_way_alone() -> None:
