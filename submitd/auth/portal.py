@@ -152,7 +152,8 @@ class LoginPortal:
             submitter = await self._ask_unless_refused(mark, authcid, password)
             return self._acting_as(submitter, authcid, authzid)
 
-        submitter = await self._attempt(self._account(authcid), mark, client, ask)
+        attempt = Attempt(client, self._account(authcid), mark)
+        submitter = await self._attempt(attempt, ask)
         self._store(proved, submitter, self._keep)
         return submitter
 
@@ -196,48 +197,43 @@ class LoginPortal:
         assert self._proofs is not None, "nothing else is offered"  # noqa: S101
         shown = self._proofs.shown(proof, known, channel)
 
-        return await self._attempt(
-            self._account(shown.counted_as),
-            fingerprint(self._secret, shown.counted_as, shown.tells_apart),
+        attempt = Attempt(
             client,
-            lambda: self._ask(shown),
-            is_named=shown.is_named,
+            self._account(shown.account),
+            fingerprint(self._secret, shown.account, shown.tells_apart),
+            is_guessable=shown.is_guessable,
         )
+        return await self._attempt(attempt, lambda: self._ask(shown))
 
     def _account(self, authcid: str) -> str:
         """What failures are counted for."""
         return as_account(stripped(authcid, self._domains))
 
     async def _attempt(
-        self,
-        account: str,
-        mark: str,
-        client: str,
-        ask: Callable[[], Awaitable[Submitter]],
-        *,
-        is_named: bool = True,
+        self, attempt: Attempt, ask: Callable[[], Awaitable[Submitter]]
     ) -> Submitter:
         """Brake, proof, lock and realm: it has a place, or nobody is asked.
 
         ``ask`` refuses who would act as another, too: of what it lets pass the
-        network is remembered. ``is_named``: ``account`` is what people are called.
+        network is remembered.
 
         Raises: as `login`.
         """
         began = self._clock.seconds()
-        attempt = Attempt(client, account, mark)
         place = await self._place(attempt)
         outcome = Outcome.CANNOT_TELL
         try:
             submitter = await ask()
             outcome = Outcome.RIGHT
-            if not is_named:
+            if not attempt.account:
                 attempt = evolve(attempt, account=self._account(submitter.login))
             return submitter
         except UnauthorizedLogin as refusal:
             outcome = Outcome.WRONG
             if isinstance(refusal, AccountLocked):
-                self._events.emit(ACCOUNT_LOCKED, login=account, reason=str(refusal))
+                self._events.emit(
+                    ACCOUNT_LOCKED, login=attempt.account, reason=str(refusal)
+                )
             raise
         finally:
             self._counts.ended(attempt, place, outcome)

@@ -72,11 +72,11 @@ class IProof(ICredentials):
 class Shown:
     """What a client has shown, on its way to be proved."""
 
-    counted_as: str
-    """The account that a failure is counted for."""
+    account: str
+    """Who they say they are; empty where only the proof can tell."""
 
-    is_named: bool
-    """``counted_as`` is what they are called, and not only what they have shown."""
+    is_guessable: bool
+    """As `Attempt.is_guessable`."""
 
     tells_apart: str = field(repr=False)
     """What this failure is told from others by."""
@@ -238,8 +238,8 @@ class Proofs:
             return self._acting(proof.authzid, proof.authcid, login)
 
         return Shown(
-            counted_as=proof.authcid,
-            is_named=True,
+            account=proof.authcid,
+            is_guessable=True,
             # What a wrong password has left in it, nobody can tell: each counts.
             tells_apart=self._nonce(),
             prove=prove,
@@ -257,8 +257,8 @@ class Proofs:
             return await source.account(proof.authcid)
 
         return Shown(
-            counted_as=proof.authcid,
-            is_named=True,
+            account=proof.authcid,
+            is_guessable=True,
             tells_apart=self._nonce(),
             prove=prove,
         )
@@ -278,8 +278,8 @@ class Proofs:
             return self._acting(proof.authzid, user, login)
 
         return Shown(
-            counted_as=proof.authzid or f"token {digest[:16]}",
-            is_named=bool(proof.authzid),
+            account=proof.authzid,
+            is_guessable=False,
             tells_apart=digest,
             prove=prove,
         )
@@ -304,8 +304,8 @@ class Proofs:
             raise UnauthorizedLogin(refusal)
 
         return Shown(
-            counted_as=wanted or (logins[0] if logins else "certificate"),
-            is_named=bool(wanted),
+            account=wanted,
+            is_guessable=False,
             tells_apart="" if names is None else names.fingerprint,
             prove=prove,
         )

@@ -83,6 +83,12 @@ class Attempt:
     lock out its owner.
     """
 
+    is_guessable: bool = True
+    """What is shown is a password, or made of one. Tokens and certificates are judged
+    by address and network alone: nobody guesses them, and who guesses at the password
+    of an account must not keep them out.
+    """
+
 
 class Outcome(Enum):
     """What an attempt came to."""
@@ -246,26 +252,30 @@ class LocalLoginCounts:
         whether they guess at the account or from the network; it has a limit of
         its own.
         """
-        network = counted_as(attempt.client)
-        if self._known.knows(attempt.account, network):
-            return (Key("way", attempt.account, network),)
-        return (
-            Key("account", attempt.account),
-            Key("address", network=network),
-            Key("network", network=neighbourhood(attempt.client)),
-        )
+        way = self._way(attempt)
+        return self._shared(attempt) if way is None else (way,)
 
     def _counted(self, attempt: Attempt) -> tuple[Key, ...]:
         """What a failure counts for: a way in is no licence to guess at others."""
+        way = self._way(attempt)
+        return (*self._shared(attempt), *(() if way is None else (way,)))
+
+    def _way(self, attempt: Attempt) -> Key | None:
         network = counted_as(attempt.client)
-        keys = (
-            Key("account", attempt.account),
-            Key("address", network=network),
+        if not self._known.knows(attempt.account, network):
+            return None
+        kind = "way" if attempt.is_guessable else "proof"
+        return Key(kind, attempt.account, network)
+
+    def _shared(self, attempt: Attempt) -> tuple[Key, ...]:
+        """What an attempt has in common with those of others."""
+        around = (
+            Key("address", network=counted_as(attempt.client)),
             Key("network", network=neighbourhood(attempt.client)),
         )
-        if self._known.knows(attempt.account, network):
-            return (*keys, Key("way", attempt.account, network))
-        return keys
+        if not attempt.is_guessable:
+            return around
+        return (Key("account", attempt.account), *around)
 
     def _settled(self, key: Key) -> Failures:
         found = self._failures.get(key)

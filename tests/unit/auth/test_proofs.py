@@ -379,6 +379,18 @@ def test_only_who_has_logged_in_is_known_from_there() -> None:
     assert site.networks.knows("alice", "192.0.2.1")
 
 
+def test_who_guesses_at_a_password_keeps_no_token_and_no_certificate_out() -> None:
+    site = Site(Source("alice"))
+    known = site.keys("alice")
+    for _ in range(4):
+        with pytest.raises(UnauthorizedLogin):
+            site.prove(KeysProof("alice", "", "wrong password"), known)
+    with pytest.raises(TooManyFailures):
+        site.prove(digest("pencil"))
+    assert site.prove(Token("alice", "alice")) == "alice"
+    assert site.prove(Certificate("alice"), channel=channel("alice")) == "alice"
+
+
 def test_the_keys_of_a_name_are_not_those_of_one_that_is_too_long() -> None:
     site = Site(Source("alice"))
     longer = site.keys("alice" + " " * 400 + "7")
