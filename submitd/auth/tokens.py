@@ -5,12 +5,13 @@ import json
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final, Protocol
 from urllib.parse import quote_plus
 
 from attrs import field, frozen
 from joserfc import jws, jwt
-from joserfc.errors import InvalidPayloadError, JoseError, SecurityWarning
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 from joserfc.jws import JWSRegistry
 from joserfc.jwt import JWTClaimsRegistry
@@ -26,7 +27,10 @@ from submitd.sasl.prepare import prepare
 
 Key = RSAKey | ECKey | OKPKey
 
-_MOST_KEYS: Final = 100
+_MOST_KEYS: Final = 20
+"""Of a set: a token that names none of them is compared with each."""
+
+_MOST_WRITTEN: Final = 200
 _LEAST_RSA: Final = 2048
 _LONGEST: Final = 320
 _MOST_HEADER: Final = 8192
@@ -101,14 +105,32 @@ def _scopes_in(claims: Mapping[str, Any]) -> set[str]:
     return found
 
 
-class KnowsKeys(Protocol):
-    """Where an issuer's keys are."""
+@frozen
+class Found:
+    """Keys that may have signed a token."""
 
-    async def find(self, kid: str) -> Sequence[Key]:
-        """The keys of this id; without one: all.
+    keys: Sequence[Key]
+    is_latest: bool
+    """Their issuer has no others, as of this question."""
+
+
+class KnowsKeys(Protocol):
+    """Where an issuer's keys are. Without an id all of them are meant."""
+
+    async def find(self, kid: str) -> Found:
+        """The keys of this id that are at hand.
 
         Raises:
-            DirectoryUnavailable: cannot tell.
+            DirectoryUnavailable: there are none, and their issuer cannot be asked.
+        """
+
+    async def renew(self, kid: str) -> Sequence[Key]:
+        """The keys of this id, where `find` gave none that has signed the token, nor
+        the latest.
+
+        Raises:
+            DirectoryUnavailable: cannot tell: the issuer does not answer, or was asked
+                a moment ago.
         """
 
 
@@ -139,18 +161,24 @@ class SignedTokens:
 
     async def user_of(self, token: str) -> str:
         """As `ChecksTokens.user_of`."""
-        kid, algorithm = self._header(token)
-        for key in await self._keys.find(kid):
-            if _fits(key, algorithm) and (claims := self._claims(token, key)):
-                return self._rules.user(claims, is_signed=True)
-        raise UnauthorizedLogin("no key of the issuer's has signed the token")
+        kid, algorithm, is_ours = self._said(token)
+        found = await self._keys.find(kid)
+        claims = self._signed_claims(token, algorithm, found.keys)
+        if claims is None and is_ours and not found.is_latest:
+            # The issuer may have a new key since. That is not known to be a "no".
+            keys = await self._keys.renew(kid)
+            claims = self._signed_claims(token, algorithm, keys)
+        if claims is None:
+            raise UnauthorizedLogin("no key of the issuer's has signed the token")
+        return self._rules.user(claims, is_signed=True)
 
-    def _header(self, token: str) -> tuple[str, str]:
-        """Key id and algorithm, which nobody has vouched for yet."""
+    def _said(self, token: str) -> tuple[str, str, bool]:
+        """Key id, algorithm, and whether it claims to be from our issuer: nobody has
+        vouched for any of that yet.
+        """
         try:
-            header = jws.extract_compact(
-                token.encode(), registry=self._registry
-            ).headers()
+            read = jws.extract_compact(token.encode(), registry=self._registry)
+            header, payload = read.headers(), json.loads(read.payload or b"")
         except _MALFORMED as problem:
             raise UnauthorizedLogin("this is no signed token") from problem
         try:
@@ -160,7 +188,17 @@ class SignedTokens:
         kid, algorithm = header.get("kid", ""), header.get("alg")
         if algorithm not in self._algorithms or not isinstance(kid, str):
             raise UnauthorizedLogin("the token is signed in a way not accepted here")
-        return kid, algorithm
+        if not isinstance(payload, dict):
+            raise UnauthorizedLogin("this is no signed token")
+        return kid, algorithm, payload.get("iss") == self._rules.issuer
+
+    def _signed_claims(
+        self, token: str, algorithm: str, keys: Sequence[Key]
+    ) -> Mapping[str, Any] | None:
+        """None: none of the keys has signed it."""
+        fitting = (key for key in keys if _fits(key, algorithm))
+        claims = (self._claims(token, key) for key in fitting)
+        return next((one for one in claims if one is not None), None)
 
     def _claims(self, token: str, key: Key) -> Mapping[str, Any] | None:
         """None: it is not signed by this key."""
@@ -168,8 +206,6 @@ class SignedTokens:
             with _unwarned():
                 allowed = list(self._algorithms)
                 return jwt.decode(token, key, allowed, self._registry).claims
-        except InvalidPayloadError as problem:
-            raise UnauthorizedLogin("what the issuer signed is no claims") from problem
         except _MALFORMED:
             return None
 
@@ -206,7 +242,8 @@ def read_key_set(text: str) -> tuple[Key, ...]:
         raise HalfWritten("it is no JWK set") from problem
     if not isinstance(written, list):
         raise HalfWritten("it is no JWK set")
-    keys = tuple(key for one in written[:_MOST_KEYS] if (key := _key(one)) is not None)
+    usable = (key for one in written[:_MOST_WRITTEN] if (key := _key(one)) is not None)
+    keys = tuple(islice(usable, _MOST_KEYS))
     if not keys:
         raise HalfWritten("it has no key that can verify signatures")
     return keys
@@ -238,16 +275,21 @@ class KeysInFile:
     def __init__(self, table: TableFile[tuple[Key, ...]]) -> None:
         self._table = table
 
-    async def find(self, kid: str) -> Sequence[Key]:
+    async def find(self, kid: str) -> Found:
         """As `KnowsKeys.find`."""
-        return _of(await self._table.table(), kid)
+        return Found(_of(await self._table.table(), kid), is_latest=True)
+
+    async def renew(self, kid: str) -> Sequence[Key]:
+        """As `KnowsKeys.renew`."""
+        return (await self.find(kid)).keys
 
 
 class KeysByUrl:
     """A JWK set of a web server's, remembered, as `KnowsKeys`.
 
-    It is asked for again when it is old, and when a token names a key that is not in
-    it, but not more often than once a minute: tokens are anybody's to make up.
+    It is asked for again when it is old, for which nobody waits, and when it has no key
+    that has signed a token, but not more often than once a minute: tokens are
+    anybody's to make up.
     """
 
     def __init__(
@@ -258,7 +300,9 @@ class KeysByUrl:
         self._get = get
         self._events = events
         self._keys: Sequence[Key] = ()
-        self._fetched_at = 0.0
+        self._as_of = 0.0
+        """When they were asked for that are here."""
+
         self._asked_at: float | None = None
         self._trouble = ""
         """Why the last question came to nothing; empty: it did not."""
@@ -266,42 +310,48 @@ class KeysByUrl:
         self._waiting: list[Deferred[None]] | None = None
         """Who waits for an answer; None: nobody has asked."""
 
-    async def find(self, kid: str) -> Sequence[Key]:
+    async def find(self, kid: str) -> Found:
         """As `KnowsKeys.find`."""
+        began = self._clock.seconds()
         if self._age > _LONGEST_KEPT:
             self._keys = ()
-        if self._age > _FRESH or not _of(self._keys, kid):
             await self._refresh()
-        found = _of(self._keys, kid)
-        if not found and self._trouble:
-            raise DirectoryUnavailable(self._trouble)
-        return found
+            if not self._keys:
+                raise DirectoryUnavailable(self._trouble)
+        elif self._age > _FRESH:
+            Deferred.fromCoroutine(self._refresh())
+        return Found(_of(self._keys, kid), is_latest=self._as_of >= began)
+
+    async def renew(self, kid: str) -> Sequence[Key]:
+        """As `KnowsKeys.renew`."""
+        was_asked = await self._refresh()
+        if self._trouble or not was_asked:
+            raise DirectoryUnavailable(
+                self._trouble or "the issuer was asked for its keys a moment ago"
+            )
+        return _of(self._keys, kid)
 
     @property
     def _age(self) -> float:
-        return self._clock.seconds() - self._fetched_at if self._keys else float("inf")
+        return self._clock.seconds() - self._as_of if self._keys else float("inf")
 
-    async def _refresh(self) -> None:
+    async def _refresh(self) -> bool:
+        """Ask, or wait for who has asked; False: it is too soon to ask again."""
+        mine: Deferred[None] = Deferred()
         if self._waiting is None:
             now = self._clock.seconds()
             again = _AGAIN_AFTER_FAILURE if self._trouble else _AGAIN
             if self._asked_at is not None and now - self._asked_at < again:
-                return
+                return False
             self._asked_at = now
-            self._waiting = []
-            mine = self._wait()
-            Deferred.fromCoroutine(self._fetch()).addBoth(self._fetched)
+            self._waiting = [mine]
+            Deferred.fromCoroutine(self._fetch(now)).addBoth(self._fetched)
         else:
-            mine = self._wait()
+            self._waiting.append(mine)
         await mine
+        return True
 
-    def _wait(self) -> Deferred[None]:
-        assert self._waiting is not None  # noqa: S101
-        mine: Deferred[None] = Deferred()
-        self._waiting.append(mine)
-        return mine
-
-    async def _fetch(self) -> None:
+    async def _fetch(self, now: float) -> None:
         try:
             self._keys = read_key_set((await self._get()).decode())
         except (DirectoryUnavailable, HalfWritten, UnicodeDecodeError) as problem:
@@ -309,7 +359,7 @@ class KeysByUrl:
             self._events.emit(ISSUER_DOWN, reason=self._trouble)
         else:
             self._trouble = ""
-            self._fetched_at = self._clock.seconds()
+            self._as_of = now
 
     def _fetched(self, result: Failure | None) -> Failure | None:
         """All who wait go on; who gave up waiting is in nobody's way."""

@@ -4,7 +4,7 @@ import hmac
 import json
 import warnings
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from submitd.auth.errors import DirectoryUnavailable
 from submitd.auth.files import HalfWritten, TableFile
 from submitd.auth.tokens import (
+    Found,
     IntrospectedTokens,
     KeysByUrl,
     KeysInFile,
@@ -66,10 +67,20 @@ class Keys:
 
     def __init__(self, *keys: Any) -> None:  # noqa: ANN401
         self.keys = keys
+        self.newer: Sequence[Any] = ()
+        self.is_latest = True
         self.asked: list[str] = []
 
-    async def find(self, kid: str) -> list[Any]:
+    async def find(self, kid: str) -> Found:
         self.asked.append(kid)
+        return Found(self._of(kid), self.is_latest)
+
+    async def renew(self, kid: str) -> Sequence[Any]:
+        self.asked.append(f"newer {kid}")
+        self.keys = (*self.keys, *self.newer)
+        return self._of(kid)
+
+    def _of(self, kid: str) -> Sequence[Any]:
         return [one for one in self.keys if not kid or one.kid == kid]
 
 
@@ -110,6 +121,31 @@ def test_a_token_without_a_key_id_may_be_any_keys() -> None:
     tokens, _ = checker(ECKey.generate_key("P-256", {"kid": "other"}), RSA, EC)
     token = jwt.encode({"alg": "ES256"}, dict(CLAIMS), EC)
     assert awaited(tokens.user_of(token)) == "alice"
+
+
+@pytest.mark.parametrize("kid", ["", "new"])
+def test_a_key_that_is_new_is_asked_for_with_or_without_its_id(kid: str) -> None:
+    tokens, known = checker(EC)
+    known.is_latest = False
+    new = ECKey.generate_key("P-256", {"kid": "new"})
+    known.newer = [new]
+    header = {"alg": "ES256"} | ({"kid": kid} if kid else {})
+    token = jwt.encode(header, dict(CLAIMS), new)
+    assert awaited(tokens.user_of(token)) == "alice"
+    assert known.asked == [kid, f"newer {kid}"]
+
+
+def test_nobody_is_asked_for_new_keys_without_need() -> None:
+    """Not for another issuer's token, nor where keys have just been asked for."""
+    tokens, known = checker(EC)
+    other = ECKey.generate_key("P-256", {"kid": "other"})
+    with pytest.raises(UnauthorizedLogin, match="no key"):
+        awaited(tokens.user_of(signed(other)))
+    known.is_latest = False
+    with pytest.raises(UnauthorizedLogin, match="no key"):
+        awaited(tokens.user_of(signed(other, iss="https://evil.example")))
+    assert awaited(tokens.user_of(signed())) == "alice"
+    assert known.asked == ["other", "other", "ec"]
 
 
 @pytest.mark.rfc("7519", "4.1")
@@ -240,8 +276,9 @@ def test_what_else_a_header_says_is_ignored(header: Mapping[str, Any]) -> None:
         (unsigned({"alg": "ES256", "crit": 5}), "header"),
         (unsigned({"alg": "ES256", "x5c": 5}), "header"),
         (unsigned({"alg": "ES256"}), "no key"),
-        (raw({}, b"[]"), "no claims"),
-        (raw({}, b"{"), "no claims"),
+        (raw({}, b"[]"), "no signed token"),
+        (raw({}, b"{"), "no signed token"),
+        (raw({}, b"[" * 5000), "no signed token"),
     ],
 )
 def test_a_refusal_tells_form_from_signature(token: str, reason: str) -> None:
@@ -343,14 +380,27 @@ def test_what_is_no_key_set_is_none(text: str) -> None:
         read_key_set(text)
 
 
+def test_so_many_keys_are_taken_and_no_more() -> None:
+    """A token without an id is compared with each."""
+    odd = {"kty": "oct", "k": "AAAA"}
+    own = EC.as_dict(private=False)
+    written: list[object] = [odd] * 30
+    written += [{**own, "kid": str(number)} for number in range(30)]
+    keys = read_key_set(json.dumps({"keys": written}))
+    assert [one.kid for one in keys] == [str(number) for number in range(20)]
+
+
 @in_reactor
 async def test_keys_may_stand_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(json.dumps({"keys": [EC.as_dict(private=False)]}))
     keys = KeysInFile(TableFile(Clock(), path, read_key_set, RecordedEvents()))
-    assert [one.kid for one in await keys.find("ec")] == ["ec"]
-    assert [one.kid for one in await keys.find("")] == ["ec"]
-    assert await keys.find("rsa") == []
+    for kid in ("ec", ""):
+        found = await keys.find(kid)
+        assert found.is_latest
+        assert [one.kid for one in found.keys] == ["ec"]
+        assert await keys.renew(kid) == found.keys
+    assert (await keys.find("rsa")).keys == []
 
 
 class Web:
@@ -376,7 +426,10 @@ class Web:
         return self.says or json.dumps({"keys": written}).encode()
 
     def finds(self, kid: str = "ec") -> bool:
-        return bool(awaited(self.known.find(kid)))
+        return bool(awaited(self.known.find(kid)).keys)
+
+    def renews(self, kid: str) -> bool:
+        return bool(awaited(self.known.renew(kid)))
 
 
 def test_keys_are_asked_for_once_and_again_when_they_are_old() -> None:
@@ -389,19 +442,41 @@ def test_keys_are_asked_for_once_and_again_when_they_are_old() -> None:
     assert web.asked == 2
 
 
-def test_an_unknown_key_is_asked_for_once_a_minute() -> None:
-    """Anybody can make up a key id."""
+def test_nobody_waits_for_keys_where_older_ones_are_at_hand() -> None:
+    web = Web()
+    assert awaited(web.known.find("ec")).is_latest
+    web.clock.advance(3601)
+    web.waits = Deferred()
+    for _ in range(3):
+        assert not awaited(web.known.find("ec")).is_latest
+        web.clock.advance(100)
+    assert web.asked == 2
+    # Who needs a newer one waits for that question, and makes none of his own.
+    web.keys.append(ECKey.generate_key("P-256", {"kid": "new"}))
+    newer = Deferred.fromCoroutine(web.known.renew("new"))
+    web.waits.callback(None)
+    assert [one.kid for one in awaited(newer)] == ["new"]
+    assert web.asked == 2
+
+
+def test_new_keys_are_asked_for_once_a_minute_and_it_cannot_be_told_between() -> None:
+    """Anybody can make up a key id: that must not make new tokens wrong."""
     web = Web()
     assert web.finds()
     web.keys.append(ECKey.generate_key("P-256", {"kid": "new"}))
-    for _ in range(5):
+    for _ in range(6):
         assert not web.finds("new")
+        with pytest.raises(DirectoryUnavailable, match="a moment ago"):
+            web.renews("new")
         web.clock.advance(10)
     assert web.asked == 1
-    web.clock.advance(10)
+    assert web.renews("new")
     assert web.finds("new")
-    assert not web.finds("none")
     assert web.asked == 2
+    with pytest.raises(DirectoryUnavailable):
+        web.renews("none")
+    web.clock.advance(60)
+    assert not web.renews("none")
 
 
 def test_an_issuer_that_is_down_leaves_its_keys_in_use_for_a_day() -> None:
@@ -413,7 +488,7 @@ def test_an_issuer_that_is_down_leaves_its_keys_in_use_for_a_day() -> None:
         assert web.finds()
     # A key that it might have meanwhile is "cannot tell", and no refusal.
     with pytest.raises(DirectoryUnavailable, match="down"):
-        web.finds("new")
+        web.renews("new")
     web.clock.advance(3601)
     with pytest.raises(DirectoryUnavailable, match="down"):
         web.finds()
@@ -444,7 +519,7 @@ def test_all_who_wait_for_keys_get_them_from_one_question() -> None:
     assert web.asked == 1
     web.waits.callback(None)
     assert isinstance(heard[0], Failure)
-    assert [len(one) for one in heard[1:]] == [1, 1]  # type: ignore[arg-type]
+    assert [len(one.keys) for one in heard[1:]] == [1, 1]  # type: ignore[attr-defined]
 
 
 # Introspection
