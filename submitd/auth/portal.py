@@ -110,8 +110,8 @@ class LoginPortal:
     ) -> None:
         """``cache``, ``cache_failures``: how long; None: not at all.
 
-        ``time_out``: for one log-in in all. ``secret``: random octets, of this
-        start and the same in all workers, that fingerprints are keyed with.
+        ``time_out``: for one log-in in all. ``secret``: random octets, the
+        same in all workers, that fingerprints are keyed with.
         ``proofs``: ways without a password; None: there are none.
         """
         self._clock = clock

@@ -122,6 +122,14 @@ KNOWN_NETWORKS_UNKEPT: Final = LogEvent(
     Level.WARN,
     "cannot read or write from where accounts have logged in",
 )
+LOG_IN_SECRET_MADE: Final = LogEvent(
+    "log-in-secret-made", Level.INFO, "there was no secret for log-ins; made one"
+)
+LOG_IN_SECRET_UNKEPT: Final = LogEvent(
+    "log-in-secret-unkept",
+    Level.WARN,
+    "cannot read or write the secret for log-ins; using one for this start",
+)
 LOGIN_UNAVAILABLE: Final = LogEvent(
     "login-unavailable", Level.ERROR, "cannot tell who this is"
 )
