@@ -17,8 +17,14 @@ from zope.interface import implementer
 from submitd.auth.addresses import AddressRules
 from submitd.auth.checkers import StackedChecker
 from submitd.auth.directory import People, is_one_of, stripped
-from submitd.auth.errors import AccountLocked, DirectoryUnavailable, TooManyFailures
+from submitd.auth.errors import (
+    AccountLocked,
+    AskedAlready,
+    DirectoryUnavailable,
+    TooManyFailures,
+)
 from submitd.auth.proofs import PASSWORDS, KnownKeys, ProofChecker, Proofs
+from submitd.auth.questions import OpenQuestions
 from submitd.auth.submitter import ISubmitter, Permission, Submitter
 from submitd.auth.throttle import (
     Attempt,
@@ -128,6 +134,11 @@ class LoginPortal:
         self._events = events
         self._secret = secret
         self._cache: OrderedDict[str, tuple[float, Submitter]] = OrderedDict()
+        self._questions = OpenQuestions(
+            clock,
+            lambda attempt: counts.ended(attempt, Place(0), Outcome.WRONG),
+            events,
+        )
         self._refused: OrderedDict[str, float] = OrderedDict()
         """Until when a password is refused without asking."""
 
@@ -175,10 +186,14 @@ class LoginPortal:
         try:
             # Nobody has such a long name, nor the one that it begins with.
             name = authcid if len(authcid) <= _LONGEST else ""
-            return await self._in_time(self._proofs.keys(name, account))
+            known = await self._in_time(self._proofs.keys(name, account))
         finally:
             # Who has asked has not guessed yet: the proof takes a place of its own.
             self._counts.ended(attempt, place, Outcome.CANNOT_TELL)
+        mark = fingerprint(self._secret, account, self._proofs.nonce())
+        question = evolve(attempt, fingerprint=mark)
+        self._questions.opened(question)
+        return evolve(known, question=question)
 
     async def prove(
         self,
@@ -195,6 +210,8 @@ class LoginPortal:
         Raises: as `login`.
         """
         assert self._proofs is not None, "nothing else is offered"  # noqa: S101
+        if known is not None and known.question is not None:
+            self._questions.closed(known.question)
         shown = self._proofs.shown(proof, known, channel)
 
         attempt = Attempt(
@@ -234,6 +251,9 @@ class LoginPortal:
                 self._events.emit(
                     ACCOUNT_LOCKED, login=attempt.account, reason=str(refusal)
                 )
+            raise
+        except AskedAlready:
+            self._questions.opened(attempt)
             raise
         finally:
             self._counts.ended(attempt, place, outcome)

@@ -15,6 +15,7 @@ from zope.interface import implementer
 from submitd.auth.checkers import KnowsAccounts, NotTheirs, first_answer
 from submitd.auth.directory import is_one_of
 from submitd.auth.errors import AccountLocked
+from submitd.auth.throttle import Attempt
 from submitd.sasl.channel import CertificateNames, Channel
 from submitd.sasl.cram import CramMd5
 from submitd.sasl.external import External
@@ -107,6 +108,9 @@ class KnownKeys:
     source: KnowsAccounts | None
     """None: nobody has such keys. What the client hears looks the same."""
 
+    question: Attempt | None = None
+    """What is open until the client shows its proof."""
+
 
 @frozen(kw_only=True)
 class ScramLooks:
@@ -152,7 +156,9 @@ class Proofs:
         self._tokens = tokens
         self._certificates = certificates
         self._domains = login_domains
-        self._nonce = nonce
+        self.nonce = nonce
+        """Never the same twice."""
+
         self._hostname = hostname
 
     # What is offered
@@ -177,7 +183,7 @@ class Proofs:
                 return External() if is_shown and self._certificates else None
             case _:
                 is_served = any(one.serves_secrets for one in self._sources)
-                return CramMd5(self._nonce, self._hostname) if is_served else None
+                return CramMd5(self.nonce, self._hostname) if is_served else None
 
     def _scram(self, channel: Channel | None, *, plus: bool) -> Scram | None:
         # Each source: a client that knows SCRAM tries nothing else, and would fail
@@ -187,7 +193,7 @@ class Proofs:
         if plus and channel is None:
             return None
         plus_offered = channel is not None and "SCRAM-SHA-256-PLUS" in self._wanted
-        return Scram(self._nonce, channel, plus=plus, plus_offered=plus_offered)
+        return Scram(self.nonce, channel, plus=plus, plus_offered=plus_offered)
 
     def _bearer(self, name: str) -> Mechanism | None:
         tokens = self._tokens
@@ -241,7 +247,7 @@ class Proofs:
             account=proof.authcid,
             is_guessable=True,
             # What a wrong password has left in it, nobody can tell: each counts.
-            tells_apart=self._nonce(),
+            tells_apart=self.nonce(),
             prove=prove,
         )
 
@@ -259,7 +265,7 @@ class Proofs:
         return Shown(
             account=proof.authcid,
             is_guessable=True,
-            tells_apart=self._nonce(),
+            tells_apart=self.nonce(),
             prove=prove,
         )
 

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from submitd.auth.errors import DirectoryUnavailable
+from submitd.auth.errors import AskedAlready, DirectoryUnavailable
 from submitd.auth.files import HalfWritten, TableFile
 from submitd.observe.events import ISSUER_DOWN, Events
 from submitd.sasl.prepare import prepare
@@ -129,8 +129,7 @@ class KnowsKeys(Protocol):
         the latest.
 
         Raises:
-            DirectoryUnavailable: cannot tell: the issuer does not answer, or was asked
-                a moment ago.
+            DirectoryUnavailable: cannot tell; AskedAlready is one.
         """
 
 
@@ -325,10 +324,10 @@ class KeysByUrl:
     async def renew(self, kid: str) -> Sequence[Key]:
         """As `KnowsKeys.renew`."""
         was_asked = await self._refresh()
-        if self._trouble or not was_asked:
-            raise DirectoryUnavailable(
-                self._trouble or "the issuer was asked for its keys a moment ago"
-            )
+        if self._trouble:
+            raise DirectoryUnavailable(self._trouble)
+        if not was_asked:
+            raise AskedAlready("the issuer was asked for its keys a moment ago")
         return _of(self._keys, kid)
 
     @property

@@ -20,7 +20,12 @@ from submitd.auth.checkers import (
     NotTheirs,
     StackedChecker,
 )
-from submitd.auth.errors import AccountLocked, DirectoryUnavailable, TooManyFailures
+from submitd.auth.errors import (
+    AccountLocked,
+    AskedAlready,
+    DirectoryUnavailable,
+    TooManyFailures,
+)
 from submitd.auth.known import KnownNetworks
 from submitd.auth.portal import LoginPortal, SubmitterRealm
 from submitd.auth.proofs import KnownKeys, Proofs, ScramLooks
@@ -94,6 +99,8 @@ class Tokens:
     async def user_of(self, token: str) -> str:
         if token == "down":
             raise DirectoryUnavailable("down")
+        if token.startswith("new "):
+            raise AskedAlready("a moment ago")
         if token == "bad":
             raise UnauthorizedLogin("not valid")
         return token
@@ -274,6 +281,35 @@ def test_a_lock_shows_only_after_a_right_proof() -> None:
     with pytest.raises(AccountLocked):
         site.prove(right(), known)
     assert site.events.names == ["account-locked"]
+
+
+def test_who_asks_for_keys_and_shows_nothing_is_put_off_in_the_end() -> None:
+    source = Source("alice")
+    site = Site(source)
+    for number in range(120):
+        site.keys(f"user{number}")
+    source.asked = 0
+    with pytest.raises(TooManyFailures):
+        site.keys("alice")
+    assert source.asked == 0
+    assert site.events.names == ["log-ins-abandoned"]
+
+
+def test_who_shows_a_proof_has_left_no_question_open() -> None:
+    site = Site(Source("alice"))
+    for _ in range(200):
+        assert site.prove(right(), site.keys("alice")) == "alice"
+    assert site.events.names == []
+
+
+def test_tokens_made_up_while_their_issuer_is_not_asked_again_are_no_free_try() -> None:
+    """It cannot be told, and still somebody may make them up without end."""
+    site = Site(Source("alice"))
+    for number in range(120):
+        with pytest.raises(AskedAlready):
+            site.prove(Token("", f"new {number}"))
+    with pytest.raises(TooManyFailures):
+        site.prove(Token("", "alice"))
 
 
 def test_keys_that_cannot_be_looked_up_are_no_refusal() -> None:
