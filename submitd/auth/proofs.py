@@ -2,7 +2,10 @@
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Final, Protocol
 
 from attrs import field, frozen
@@ -15,6 +18,7 @@ from zope.interface import implementer
 from submitd.auth.checkers import KnowsAccounts, NotTheirs, first_answer
 from submitd.auth.directory import is_one_of
 from submitd.auth.errors import AccountLocked
+from submitd.auth.passwords import ScramLook
 from submitd.auth.throttle import Attempt
 from submitd.sasl.channel import CertificateNames, Channel
 from submitd.sasl.cram import CramMd5
@@ -112,23 +116,37 @@ class KnownKeys:
     """What is open until the client shows its proof."""
 
 
-@frozen(kw_only=True)
-class ScramLooks:
-    """What keys look like of names that have none, so that none is learnt."""
-
-    iterations: int
-    salt: int
-    """Octets."""
+@frozen
+class MadeUpKeys:
+    """Keys of names that have none, so that no name is learnt from its having some."""
 
     secret: bytes = field(repr=False)
+    usual: ScramLook
+    """What keys look like where no source can tell."""
 
-    def made_up(self, name: str) -> ScramKeys:
-        """Always the same for a name; nothing proves to have their password."""
-        salt, stored, server = (
-            hmac.digest(self.secret, f"{use}\0{name}".encode(), "sha512")
-            for use in ("salt", "stored key", "server key")
+    def of(self, account: str, looks: Mapping[ScramLook, int]) -> ScramKeys:
+        """Always the same for a name; nothing proves to have their password.
+
+        ``looks``: those of all keys. Of made up ones as many look so as of these.
+        """
+        look = self._look(account, looks) if looks else self.usual
+        # Another look has another salt, as where somebody has changed a password.
+        seen = f"{look.iterations} {look.salt} {account}"
+        return ScramKeys(
+            self._octets("salt", seen, look.salt),
+            look.iterations,
+            self._octets("stored key", seen, 32),
+            self._octets("server key", seen, 32),
         )
-        return ScramKeys(salt[: self.salt], self.iterations, stored[:32], server[:32])
+
+    def _look(self, account: str, looks: Mapping[ScramLook, int]) -> ScramLook:
+        ordered = sorted(looks)
+        ends = list(accumulate(looks[one] for one in ordered))
+        drawn = int.from_bytes(self._octets("look", account, 8))
+        return ordered[bisect_right(ends, drawn * ends[-1] >> 64)]
+
+    def _octets(self, use: str, text: str, size: int) -> bytes:
+        return hashlib.shake_256(self.secret + f"\0{use}\0{text}".encode()).digest(size)
 
 
 class Proofs:
@@ -139,7 +157,7 @@ class Proofs:
         mechanisms: Sequence[str],
         sources: Sequence[KnowsAccounts],
         *,
-        looks: ScramLooks,
+        made_up: MadeUpKeys,
         tokens: ChecksTokens | None,
         certificates: NamesLogins | None,
         login_domains: frozenset[str],
@@ -152,7 +170,7 @@ class Proofs:
         """
         self._wanted = tuple(one for one in MECHANISMS if one in mechanisms)
         self._sources = tuple(sources)
-        self._looks = looks
+        self._made_up = made_up
         self._tokens = tokens
         self._certificates = certificates
         self._domains = login_domains
@@ -218,7 +236,9 @@ class Proofs:
         try:
             return await first_answer(self._sources, known)
         except NotTheirs:
-            return KnownKeys(self._looks.made_up(account), None)
+            looks = [Counter(one.looks) for one in self._sources]
+            known_looks = sum(looks, Counter()) if all(looks) else {}
+            return KnownKeys(self._made_up.of(account, known_looks), None)
 
     def shown(
         self, proof: Proof, known: KnownKeys | None, channel: Channel | None

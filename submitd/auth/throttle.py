@@ -1,7 +1,6 @@
 """The brake: guessing is slowed down, then refused, by account and by network."""
 
 import hashlib
-import unicodedata
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -12,6 +11,7 @@ from typing import Final, Protocol
 from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 
+from submitd.auth.directory import folded
 from submitd.auth.failures import Failures, FailureTable, Key
 from submitd.auth.known import KnownNetworks
 from submitd.mail.network import counted_as, neighbourhood
@@ -328,13 +328,10 @@ class LocalLoginCounts:
 
 
 def as_account(name: str) -> str:
-    """One spelling of an account's name, of those that a directory takes for one
-    (RFC 4518 section 2.6.1): or each would have failures of its own.
+    """One spelling of an account's name, of bounded length: or each would have
+    failures of its own.
     """
-    folded = unicodedata.normalize(
-        "NFKC", unicodedata.normalize("NFKC", name).casefold()
-    )
-    account = " ".join(folded.split())
+    account = folded(name)
     if len(account) <= _LONGEST_KEY:
         return account
     digest = hashlib.blake2b(account.encode("utf-8", "replace"), digest_size=8)

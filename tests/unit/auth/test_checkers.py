@@ -23,9 +23,10 @@ from submitd.auth.checkers import (
 )
 from submitd.auth.directory import lock_in
 from submitd.auth.errors import AccountLocked, DirectoryUnavailable
-from submitd.auth.files import TableFile, parse_passwords
+from submitd.auth.files import TableFile
 from submitd.auth.hashes import HashThreads
 from submitd.auth.ldap import Filter
+from submitd.auth.passwords import read_password_table
 from tests.support.awaited import awaited
 from tests.support.in_reactor import in_reactor
 from tests.support.known_entries import KnownEntries, entry, people
@@ -211,7 +212,7 @@ def password_file(
     path.write_text(text)
     events = RecordedEvents()
     return PasswordFileChecker(
-        TableFile(Clock(), path, parse_passwords, events),
+        TableFile(Clock(), path, read_password_table, events),
         threads,
         events,
         login_domains=frozenset({"example.org"}),

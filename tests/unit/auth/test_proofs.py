@@ -27,8 +27,9 @@ from submitd.auth.errors import (
     TooManyFailures,
 )
 from submitd.auth.known import KnownNetworks
+from submitd.auth.passwords import ScramLook
 from submitd.auth.portal import LoginPortal, SubmitterRealm
-from submitd.auth.proofs import KnownKeys, Proofs, ScramLooks
+from submitd.auth.proofs import KnownKeys, MadeUpKeys, Proofs
 from submitd.auth.submitter import Submitter
 from submitd.auth.throttle import LocalLoginCounts, LoginLimits
 from submitd.sasl.channel import CertificateNames, Channel
@@ -66,6 +67,7 @@ class Source:
 
         self.serves_keys = True
         self.serves_secrets = True
+        self.looks: dict[ScramLook, int] = {}
         self.is_silent = False
         self.asked = 0
 
@@ -127,7 +129,7 @@ class Site:
         self.proofs = Proofs(
             mechanisms,
             sources,
-            looks=ScramLooks(iterations=4096, salt=16, secret=b"of this start"),
+            made_up=MadeUpKeys(b"of this server", ScramLook(4096, 16)),
             tokens=Tokens() if tokens else None,
             certificates=ByEmail() if certificates else None,
             login_domains=frozenset({"example.org"}),
@@ -246,8 +248,33 @@ def test_made_up_keys_are_always_the_same_for_a_name() -> None:
     assert site.keys("GHOST@example.org").keys == ghost.keys
     assert site.keys("other").keys != ghost.keys
     assert (len(ghost.keys.salt), ghost.keys.iterations) == (16, 4096)
-    # Another start has another secret, other workers of this one have not.
+    # Other workers have the same secret, and so has the next start.
     assert Site(Source("alice")).keys("ghost").keys == ghost.keys
+
+
+def test_made_up_keys_look_as_those_do_that_there_are() -> None:
+    """Keys of other years than most must not stand out either."""
+    file, directory = Source("alice"), Source("bob")
+    old, new = ScramLook(4096, 100), ScramLook(65536, 12)
+    file.looks = {old: 30, new: 10}
+    site = Site(file)
+
+    def look(name: str) -> ScramLook:
+        made = awaited(site.proofs.keys(name, name)).keys
+        return ScramLook(made.iterations, len(made.salt))
+
+    names = [f"ghost{number}" for number in range(400)]
+    seen = [look(name) for name in names]
+    assert set(seen) == {old, new}
+    assert 240 < seen.count(old) < 360
+    assert [look(name) for name in names] == seen
+    # A few more people, and nearly all stay as they were.
+    file.looks = {old: 31, new: 10}
+    changed = [name for name, one in zip(names, seen, strict=True) if look(name) != one]
+    assert len(changed) < 12
+    # Where one cannot tell it is as configured.
+    site = Site(file, directory)
+    assert {look(name) for name in names} == {ScramLook(4096, 16)}
 
 
 def test_no_proof_by_made_up_keys_is_right() -> None:
