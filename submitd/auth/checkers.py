@@ -65,8 +65,11 @@ class KnowsAccounts(Protocol):
     def looks(self) -> Mapping[ScramLook, int]:
         """What its keys look like, and how many do; empty: it cannot tell."""
 
-    async def account(self, login: str) -> str:
+    async def account(self, login: str, *, by_others: bool) -> str:
         """The canonical login of somebody who was proved otherwise.
+
+        ``by_others``: it is the word of others that names them, for whom two spellings
+        may be two people; else whoever has proved to be one is the other, too.
 
         Raises:
             AccountLocked: it is locked.
@@ -126,8 +129,8 @@ class DirectoryAccounts:
         """As `KnowsAccounts.serves_keys`."""
         return bool(self._keys_attribute)
 
-    async def account(self, login: str) -> str:
-        """As `KnowsAccounts.account`."""
+    async def account(self, login: str, *, by_others: bool) -> str:  # noqa: ARG002
+        """As `KnowsAccounts.account`: which spellings are one the directory says."""
         entry = await self._people.find(login)
         if entry is None:
             raise NotTheirs(_REFUSED)
@@ -232,10 +235,14 @@ class PasswordFileChecker:
             raise UnauthorizedLogin(_REFUSED)
         raise NotTheirs(_REFUSED)
 
-    async def _found(self, login: str) -> tuple[str | None, str]:
+    async def _found(
+        self, login: str, *, in_any_spelling: bool = True
+    ) -> tuple[str | None, str]:
         """Its name for this login and what it stores; None: it has none."""
         table = await self._table.table()
         name = table.name(login, self._domains)
+        if name is None and in_any_spelling:
+            name = table.spelled(login, self._domains)
         return name, "" if name is None else table.stored[name]
 
     # As `KnowsAccounts`
@@ -263,9 +270,9 @@ class PasswordFileChecker:
         table = self._table.latest
         return {} if table is None else table.looks
 
-    async def account(self, login: str) -> str:
+    async def account(self, login: str, *, by_others: bool) -> str:
         """As `KnowsAccounts.account`."""
-        name, value = await self._found(login)
+        name, value = await self._found(login, in_any_spelling=not by_others)
         if name is None:
             raise NotTheirs(_REFUSED)
         if is_locked(value):

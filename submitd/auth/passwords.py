@@ -42,12 +42,14 @@ class PasswordTable:
     """How many keys look so, of the most frequent looks."""
 
     def name(self, login: str, domains: frozenset[str]) -> str | None:
-        """The file's name for this login; None: it has none, or several."""
+        """The file's name for this login; None: it has none."""
         name = stripped(login, domains)
         spellings = (login, name, login.lower(), name.lower())
-        if found := next((one for one in spellings if one in self.stored), None):
-            return found
-        forms = (folded(login), folded(name))
+        return next((one for one in spellings if one in self.stored), None)
+
+    def spelled(self, login: str, domains: frozenset[str]) -> str | None:
+        """The same in any spelling; None: the file has none such, or several."""
+        forms = (folded(login), folded(stripped(login, domains)))
         return next(
             (one for form in forms if (one := self.by_spelling.get(form))), None
         )

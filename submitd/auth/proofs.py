@@ -35,6 +35,7 @@ from submitd.sasl.mechanism import (
 )
 from submitd.sasl.oauth import OAuthBearer, XOAuth2
 from submitd.sasl.plain import Plain
+from submitd.sasl.prepare import prepare
 from submitd.sasl.scram import Scram
 from submitd.sasl.scram_keys import ScramKeys
 
@@ -260,7 +261,7 @@ class Proofs:
             source = None if known is None else known.source
             if proof.fault or source is None:
                 raise UnauthorizedLogin(proof.fault or "nobody of that name has keys")
-            login = await source.account(proof.authcid)
+            login = await source.account(proof.authcid, by_others=False)
             return self._acting(proof.authzid, proof.authcid, login)
 
         return Shown(
@@ -280,7 +281,7 @@ class Proofs:
             made = hmac.new(secret.encode(), proof.challenge, hashlib.md5).hexdigest()
             if not hmac.compare_digest(made, proof.digest):
                 raise UnauthorizedLogin("wrong password")
-            return await source.account(proof.authcid)
+            return await source.account(proof.authcid, by_others=False)
 
         return Shown(
             account=proof.authcid,
@@ -314,7 +315,9 @@ class Proofs:
         self, proof: Certificate, names: CertificateNames | None
     ) -> Shown:
         rule = self._certificates
-        logins = () if names is None or rule is None else rule.logins(names)
+        found = () if names is None or rule is None else rule.logins(names)
+        # Two who are two for the authority must not be one here.
+        logins = [one for one in found if prepare(one) == one]
         wanted = proof.authzid
 
         async def prove() -> str:
@@ -348,10 +351,12 @@ class Proofs:
         return login
 
     async def _account(self, login: str) -> str:
-        """Raises as `first_answer`; a lock says whose it is, as no password does."""
+        """Whom others call so. Raises as `first_answer`; a lock says whose it is, as no
+        password does.
+        """
         try:
             return await first_answer(
-                self._sources, lambda source: source.account(login)
+                self._sources, lambda source: source.account(login, by_others=True)
             )
         except AccountLocked as lock:
             raise AccountLocked(f"{login}: {lock}") from lock

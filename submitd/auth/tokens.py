@@ -86,11 +86,42 @@ class TokenRules:
             raise UnauthorizedLogin("the token's claims: iss is no single issuer")
         if missing := set(self.scopes) - _scopes_in(claims):
             raise UnauthorizedLogin(f"the token lacks the scope {min(missing)}")
-        named = claims.get(self.user_claim)
-        user = prepare(named) if isinstance(named, str) else None
-        if not user or len(user) > _LONGEST:
-            raise UnauthorizedLogin(f"the token names nobody in {self.user_claim}")
+        if other := _other_kind(claims):
+            raise UnauthorizedLogin(f"the token is not for access: it is {other}")
+        return self._named(claims)
+
+    def _named(self, claims: Mapping[str, Any]) -> str:
+        name, user = self.user_claim, claims.get(self.user_claim)
+        if not isinstance(user, str) or not 0 < len(user) <= _LONGEST:
+            raise UnauthorizedLogin(f"the token names nobody in {name}")
+        # Two who are two for the issuer must not be one here.
+        if not prepare(user) == user == user.strip():
+            raise UnauthorizedLogin(f"the token's {name} is spelled in an odd way")
+        if name == "email" and claims.get("email_verified") in (False, "false"):
+            raise UnauthorizedLogin("the issuer has not verified the token's email")
         return user
+
+
+_KINDS: Final = ("typ", "token_type", "token_use")
+"""Claims in which issuers say what a token is for: Keycloak, RFC 7662, Cognito."""
+
+_OTHER_KINDS: Final = frozenset(
+    {"id", "id_token", "logout", "offline", "refresh", "refresh_token"}
+)
+
+
+def _other_kind(claims: Mapping[str, Any]) -> str:
+    """What a token is where it is not for access (RFC 8725 section 3.12), or empty."""
+    said = (one.lower() for name in _KINDS if isinstance(one := claims.get(name), str))
+    return next((one for one in said if one in _OTHER_KINDS), "")
+
+
+def _is_other_type(typ: object) -> bool:
+    """True of a JWT that declares a type of its own (RFC 8725 section 3.11), and not
+    that of access tokens (RFC 9068 section 2.1).
+    """
+    said = str(typ).lower().removeprefix("application/")
+    return said.endswith("+jwt") and said != "at+jwt"
 
 
 def _scopes_in(claims: Mapping[str, Any]) -> set[str]:
@@ -187,6 +218,10 @@ class SignedTokens:
         kid, algorithm = header.get("kid", ""), header.get("alg")
         if algorithm not in self._algorithms or not isinstance(kid, str):
             raise UnauthorizedLogin("the token is signed in a way not accepted here")
+        if _is_other_type(header.get("typ")):
+            raise UnauthorizedLogin(
+                f"the token is not for access: it is {header['typ']}"
+            )
         if not isinstance(payload, dict):
             raise UnauthorizedLogin("this is no signed token")
         return kid, algorithm, payload.get("iss") == self._rules.issuer
@@ -396,7 +431,9 @@ class IntrospectedTokens:
             raise
         if said.get("active") is not True:
             raise UnauthorizedLogin("its issuer says that the token is not valid")
-        return self._rules.user(said, is_signed=False)
+        # Some servers write null for what is not there.
+        claims = {name: one for name, one in said.items() if one is not None}
+        return self._rules.user(claims, is_signed=False)
 
 
 def _object(octets: bytes) -> Mapping[str, Any]:

@@ -322,10 +322,14 @@ async def test_a_password_file_serves_other_ways_to_log_in(tmp_path: Path) -> No
         checker = password_file(tmp_path / "passwords", threads, text)
         assert await checker.keys("ALICE@example.org") == PENCIL
         assert await checker.secret("bob") == "builder"
-        assert await checker.account("Bob@example.org") == "bob"
-        with pytest.raises(AccountLocked):
-            await checker.account("carol")
-        for ask in (checker.keys, checker.secret, checker.account):
+        for by_others in (True, False):
+            found = await checker.account("Bob@example.org", by_others=by_others)
+            assert found == "bob"
+            with pytest.raises(AccountLocked):
+                await checker.account("carol", by_others=by_others)
+            with pytest.raises(NotTheirs):
+                await checker.account("nobody", by_others=by_others)
+        for ask in (checker.keys, checker.secret):
             with pytest.raises(NotTheirs):
                 await ask("nobody")
         for login in ("bob", "carol"):
@@ -333,6 +337,19 @@ async def test_a_password_file_serves_other_ways_to_log_in(tmp_path: Path) -> No
                 await checker.keys(login)
         with pytest.raises(NotTheirs):
             await checker.secret("alice")
+
+
+@in_reactor
+async def test_who_others_name_is_nobody_of_a_like_spelling(tmp_path: Path) -> None:
+    """For an issuer jess and jeß are two; who has jess's password is jess."""
+    async with hash_threads() as threads:
+        checker = password_file(tmp_path / "passwords", threads, "jess:{PLAIN}pencil\n")
+        assert await checker.prove("jeß", "pencil") == "jess"
+        assert await checker.secret("jeß") == "pencil"
+        assert await checker.account("jeß", by_others=False) == "jess"
+        assert await checker.account("Jess", by_others=True) == "jess"
+        with pytest.raises(NotTheirs):
+            await checker.account("jeß", by_others=True)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ class Source:
         self.is_silent = False
         self.asked = 0
 
-    async def account(self, login: str) -> str:
+    async def account(self, login: str, *, by_others: bool) -> str:  # noqa: ARG002
         login = self.also.get(login.lower(), login)
         return await self._has(login, login.lower())
 
@@ -511,6 +511,9 @@ def test_the_first_known_name_of_a_certificate_logs_in() -> None:
     for shown in (channel("ghost"), channel(), Channel(lambda _: None), None):
         with pytest.raises(UnauthorizedLogin, match="nobody"):
             site.prove(Certificate(""), channel=shown)
+    odd = channel("\uff41lice", "al\u00adice")
+    with pytest.raises(UnauthorizedLogin, match="nobody"):
+        site.prove(Certificate(""), channel=odd)
     unruled = Site(Source("alice"), certificates=False)
     with pytest.raises(UnauthorizedLogin, match="nobody"):
         unruled.prove(Certificate(""), channel=channel("alice"))
@@ -526,10 +529,14 @@ def test_a_directory_has_keys_and_locks() -> None:
     assert source.serves_keys
     assert not source.serves_secrets
     assert awaited(source.keys("alice@example.org".replace("a", "A", 1))) == PENCIL
-    assert awaited(source.account("Alice")) == "Alice"
+    assert awaited(source.account("Alice", by_others=True)) == "Alice"
     with pytest.raises(AccountLocked):
-        awaited(source.account("Late"))
-    for ask in (source.keys("Late"), source.keys("Ghost"), source.account("Ghost")):
+        awaited(source.account("Late", by_others=True))
+    for ask in (
+        source.keys("Late"),
+        source.keys("Ghost"),
+        source.account("Ghost", by_others=True),
+    ):
         with pytest.raises(NotTheirs):
             awaited(ask)
     with pytest.raises(NotTheirs):

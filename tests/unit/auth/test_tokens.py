@@ -166,9 +166,16 @@ def test_nobody_is_asked_for_new_keys_without_need() -> None:
         ({"nbf": NOW + 60}, "nbf|valid"),
         ({"sub": None}, "names nobody"),
         ({"sub": ""}, "names nobody"),
-        ({"sub": "a\0b"}, "names nobody"),
+        ({"sub": "a\0b"}, "odd"),
         ({"sub": ["alice"]}, "names nobody|sub"),
         ({"sub": "a" * 321}, "names nobody"),
+        ({"sub": "al\u00adice"}, "odd"),
+        ({"sub": "\uff41lice"}, "odd"),
+        ({"sub": "alice "}, "odd"),
+        ({"sub": "a\u0327\u0301lice"}, "odd"),
+        ({"typ": "Refresh"}, "it is refresh"),
+        ({"typ": "ID"}, "it is id"),
+        ({"token_use": "id"}, "it is id"),
     ],
 )
 def test_a_token_must_be_for_us_and_for_now(
@@ -186,7 +193,8 @@ def test_a_token_must_be_for_us_and_for_now(
         {"exp": NOW - 29},
         {"nbf": NOW + 29},
         {"exp": NOW + 60.5},
-        {"sub": "al\u00adice"},
+        {"typ": "Bearer", "token_use": "access"},
+        {"email_verified": False},
     ],
 )
 def test_clocks_may_differ_a_little_and_audiences_may_be_several(
@@ -194,6 +202,23 @@ def test_clocks_may_differ_a_little_and_audiences_may_be_several(
 ) -> None:
     tokens, _ = checker(EC)
     assert awaited(tokens.user_of(signed(**claims))) == "alice"
+
+
+@pytest.mark.parametrize(
+    ("verified", "is_taken"),
+    [(True, True), ("true", True), (None, True), (False, False), ("false", False)],
+)
+def test_an_address_is_no_name_where_the_issuer_has_not_verified_it(
+    verified: object, is_taken: bool
+) -> None:
+    """Anybody may write another's address into a profile."""
+    tokens, _ = checker(EC, user_claim="email")
+    token = signed(email="alice@example.org", email_verified=verified)
+    if is_taken:
+        assert awaited(tokens.user_of(token)) == "alice@example.org"
+    else:
+        with pytest.raises(UnauthorizedLogin, match="not verified"):
+            awaited(tokens.user_of(token))
 
 
 @pytest.mark.parametrize(
@@ -272,6 +297,8 @@ def test_what_else_a_header_says_is_ignored(header: Mapping[str, Any]) -> None:
     ("token", "reason"),
     [
         (raw({"x5c": ["A" * 8192]}), "no signed token"),
+        (raw({"typ": "logout+jwt"}), "it is logout"),
+        (raw({"typ": "application/secevent+jwt"}), "it is application/secevent"),
         (unsigned({"alg": "ES256", "crit": ["x"], "x": 1}), "header"),
         (unsigned({"alg": "ES256", "crit": 5}), "header"),
         (unsigned({"alg": "ES256", "x5c": 5}), "header"),
@@ -553,6 +580,9 @@ def test_an_issuer_says_whose_token_it_is() -> None:
     said = {"active": True, "aud": "submit", "sub": "alice"}
     assert introspected(said) == "alice"
     assert introspected(said | {"exp": NOW + 60, "iss": ISSUER}) == "alice"
+    assert introspected(said | {"token_type": "Bearer"}) == "alice"
+    absent = dict.fromkeys(("exp", "nbf", "iat", "iss", "jti", "scope", "typ"))
+    assert introspected(said | absent) == "alice"
 
 
 @pytest.mark.rfc("7662", "2.2")
@@ -568,6 +598,7 @@ def test_an_issuer_says_whose_token_it_is() -> None:
         {"exp": NOW - 60},
         {"iss": "https://id.example.com"},
         {"sub": None},
+        {"token_type": "refresh_token"},
     ],
 )
 def test_a_token_that_is_not_active_or_not_ours_is_refused(
