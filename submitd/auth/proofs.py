@@ -209,9 +209,11 @@ class Proofs:
         # with the right password of somebody who has no keys.
         if not self._sources or not all(one.serves_keys for one in self._sources):
             return None
-        if plus and channel is None:
+        # A client that can bind takes PLUS, and would fail where we cannot.
+        can_bind = channel is not None and channel.can_bind
+        if plus and not can_bind:
             return None
-        plus_offered = channel is not None and "SCRAM-SHA-256-PLUS" in self._wanted
+        plus_offered = can_bind and "SCRAM-SHA-256-PLUS" in self._wanted
         return Scram(self.nonce, channel, plus=plus, plus_offered=plus_offered)
 
     def _bearer(self, name: str) -> Mechanism | None:

@@ -110,7 +110,7 @@ class Tokens:
 
 def channel(*emails: str) -> Channel:
     names = CertificateNames("CN=x", emails, (), "0123")
-    return Channel(lambda _: None, names)
+    return Channel({"tls-exporter": b"bound"}.get, names)
 
 
 class Site:
@@ -199,11 +199,25 @@ class Site:
 def test_all_ways_are_offered_in_the_order_that_devices_expect() -> None:
     site = Site(Source("alice"))
     assert site.offered(channel("alice@example.org")) == " ".join(MECHANISMS)
-    assert site.offered(Channel(lambda _: None)) == (
-        "PLAIN LOGIN SCRAM-SHA-256-PLUS SCRAM-SHA-256 OAUTHBEARER XOAUTH2 CRAM-MD5"
-    )
+    for kind in ("tls-exporter", "tls-server-end-point"):
+        assert site.offered(Channel({kind: b"bound"}.get)) == (
+            "PLAIN LOGIN SCRAM-SHA-256-PLUS SCRAM-SHA-256 OAUTHBEARER XOAUTH2 CRAM-MD5"
+        )
     # Before TLS nothing can be bound, or shown.
     assert site.offered() == ("PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER XOAUTH2 CRAM-MD5")
+
+
+@pytest.mark.rfc("5802", "6")
+def test_plus_is_not_offered_where_nothing_can_be_bound() -> None:
+    """As under TLS 1.2 with an Ed25519 certificate. Who says "y" is right there."""
+    site = Site(Source("alice"))
+    bare = Channel(lambda _: None)
+    assert site.offered(bare).startswith("PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER")
+    for where, is_refused in ((bare, False), (channel(), True)):
+        offered = {one.name: one for one in site.portal.mechanisms(where)}
+        exchange = offered["SCRAM-SHA-256"].start()
+        step = exchange.respond(b"y,,n=alice,r=abc")
+        assert isinstance(step, KeysProof) is is_refused
 
 
 def test_only_what_is_wanted_is_offered_whatever_its_order() -> None:
