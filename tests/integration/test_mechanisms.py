@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 from cryptography import x509
+from joserfc.jwk import ECKey
 from twisted.internet import reactor
 
 from submitd.sasl.scram_keys import make_keys
@@ -386,6 +387,14 @@ async def test_curl_by_a_signed_token(
             assert "Login denied" in await sent(token, "--sasl-ir"), reason
             await server.logs(reason)
         assert "Login denied" in await sent(issuer.token(), user="bob")
+        await server.logs("may not act as another")
+        # A key that is too new to be known is no "no".
+        failed = server.log.count("[login-failed]")
+        issuer.keys["second"] = ECKey.generate_key("P-256", {"kid": "second"})
+        assert "454 4.7.0" in await sent(issuer.token("second"))
+        await server.logs("was asked for its keys a moment ago")
+        assert server.log.count("[login-failed]") == failed
+        assert "[login-unavailable]" not in server.log
         # The issuer was asked for its keys once.
         assert issuer.asked == ["/keys"]
         assert f"mechanism={mechanism}" in server.log
