@@ -374,8 +374,10 @@ async def test_what_a_password_file_can_serve_is_seen_once_it_is_read(
         for _ in ("looked through", "remembered"):
             assert checker.serves_keys is keys
             assert checker.serves_secrets is secrets
+            assert bool(checker.looks) is (KEYS in text)
         (tmp_path / "passwords").unlink()
         fresh = password_file(tmp_path / "others", threads, text)
         (tmp_path / "others").unlink()
         await fresh.load()
         assert not fresh.serves_keys
+        assert not fresh.looks
