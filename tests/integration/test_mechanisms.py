@@ -212,6 +212,42 @@ async def test_keys_of_nobody_look_like_keys(tmp_path: Path) -> None:
         assert all(one.endswith("i=4096") for one in (ghost, other, alice))
 
 
+@pytest.mark.rfc("4954", "9")
+@in_reactor
+async def test_scram_log_ins_that_are_broken_off_come_to_an_end(tmp_path: Path) -> None:
+    """Each has somebody asked for keys; who shows a proof is not put off by others'."""
+
+    def break_off(server: OneProcess, times: int) -> list[int]:
+        with server.implicit() as client:
+            client.ehlo()
+            codes = []
+            for number in range(times):
+                scram = ScramClient("x", name=f"ghost{number}")
+                word = f"SCRAM-SHA-256 {encoded(scram.first())}"
+                codes.append(client.docmd("AUTH", word)[0])
+                if codes[-1] == 334:
+                    client.docmd("*")
+            return codes
+
+    def log_in(server: OneProcess) -> int:
+        with server.implicit() as client:
+            client.ehlo()
+            scram = ScramClient("wonderland", name="alice")
+            code, _ = converse(client, "SCRAM-SHA-256", scram)
+            return client.docmd("")[0] if code == 334 else code
+
+    limited = "failures_per_address = 10"
+    async with serving(tmp_path, passwords=SCRAM_FILE, log_in=limited) as server:
+        assert await in_thread(lambda: log_in(server)) == 235
+        for _ in range(2):
+            assert await in_thread(lambda: break_off(server, 15)) == [334] * 15
+        assert await in_thread(lambda: break_off(server, 1)) == [454]
+        await server.logs("[brake-began]")
+        assert server.log.count("[log-ins-abandoned]") == 1
+        # Alice is known from there.
+        assert await in_thread(lambda: log_in(server)) == 235
+
+
 @in_reactor
 async def test_what_is_offered_follows_the_password_file(tmp_path: Path) -> None:
     """A client that knows SCRAM would try nothing else for who has no keys."""
