@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -10,10 +11,11 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from submitd.auth.directory import People, stripped
+from submitd.auth.directory import People
 from submitd.auth.errors import AccountLocked, DirectoryUnavailable
 from submitd.auth.files import TableFile
 from submitd.auth.hashes import HashThreads, UnknownScheme, clear_text, is_locked
+from submitd.auth.passwords import PasswordTable, ScramLook
 from submitd.observe.events import DIRECTORY_ODD, Events
 from submitd.sasl.scram_keys import ScramKeys, read_keys
 
@@ -59,8 +61,15 @@ class KnowsAccounts(Protocol):
     def serves_secrets(self) -> bool:
         """Some passwords are stored in the clear, as CRAM-MD5 needs them."""
 
-    async def account(self, login: str) -> str:
+    @property
+    def looks(self) -> Mapping[ScramLook, int]:
+        """What its keys look like, and how many do; empty: it cannot tell."""
+
+    async def account(self, login: str, *, by_others: bool) -> str:
         """The canonical login of somebody who was proved otherwise.
+
+        ``by_others``: it is the word of others that names them, for whom two spellings
+        may be two people; else whoever has proved to be one is the other, too.
 
         Raises:
             AccountLocked: it is locked.
@@ -108,6 +117,7 @@ class DirectoryAccounts:
     """What a directory knows of people beside their passwords: as `KnowsAccounts`."""
 
     serves_secrets = False
+    looks: Mapping[ScramLook, int] = MappingProxyType({})
 
     def __init__(self, people: People, keys_attribute: str = "") -> None:
         """``keys_attribute``: where an entry has keys for SCRAM; empty: nowhere."""
@@ -119,8 +129,8 @@ class DirectoryAccounts:
         """As `KnowsAccounts.serves_keys`."""
         return bool(self._keys_attribute)
 
-    async def account(self, login: str) -> str:
-        """As `KnowsAccounts.account`."""
+    async def account(self, login: str, *, by_others: bool) -> str:  # noqa: ARG002
+        """As `KnowsAccounts.account`: which spellings are one the directory says."""
         entry = await self._people.find(login)
         if entry is None:
             raise NotTheirs(_REFUSED)
@@ -197,7 +207,7 @@ class PasswordFileChecker:
 
     def __init__(
         self,
-        table: TableFile[dict[str, str]],
+        table: TableFile[PasswordTable],
         threads: HashThreads,
         events: Events,
         *,
@@ -209,18 +219,15 @@ class PasswordFileChecker:
         self._hashes = _Hashes(threads, events)
         self._domains = login_domains
         self._authoritative = authoritative
-        self._looked_through: object = None
-        self._serves = (False, False)
 
     async def prove(self, login: str, password: str) -> str:
         """As `Proves.prove`."""
-        table = await self._table.table()
-        name = self._name_in(table, login)
-        stored = () if name is None else (table[name],)
+        name, value = await self._found(login)
+        stored = () if name is None else (value,)
         proved = await self._hashes.check(stored, password, f"password file: {name}")
         if name is None:
             raise NotTheirs(_REFUSED)
-        if is_locked(table[name]):
+        if is_locked(value):
             raise AccountLocked("the password file locks it")
         if proved:
             return name
@@ -228,10 +235,15 @@ class PasswordFileChecker:
             raise UnauthorizedLogin(_REFUSED)
         raise NotTheirs(_REFUSED)
 
-    def _name_in(self, table: Mapping[str, str], login: str) -> str | None:
-        name = stripped(login, self._domains)
-        spellings = (login, name, login.lower(), name.lower())
-        return next((one for one in spellings if one in table), None)
+    async def _found(
+        self, login: str, *, in_any_spelling: bool = True
+    ) -> tuple[str | None, str]:
+        """Its name for this login and what it stores; None: it has none."""
+        table = await self._table.table()
+        name = table.name(login, self._domains)
+        if name is None and in_any_spelling:
+            name = table.spelled(login, self._domains)
+        return name, "" if name is None else table.stored[name]
 
     # As `KnowsAccounts`
 
@@ -242,47 +254,43 @@ class PasswordFileChecker:
 
     @property
     def serves_keys(self) -> bool:
-        """All who can log in have keys: who knows SCRAM tries nothing else."""
-        return self._served()[0]
+        """As `KnowsAccounts.serves_keys`."""
+        table = self._table.latest
+        return table is not None and table.serves_keys
 
     @property
     def serves_secrets(self) -> bool:
         """As `KnowsAccounts.serves_secrets`."""
-        return self._served()[1]
-
-    def _served(self) -> tuple[bool, bool]:
         table = self._table.latest
-        if table is not self._looked_through:
-            self._looked_through = table
-            stored = [one for one in (table or {}).values() if not is_locked(one)]
-            self._serves = (
-                bool(stored) and all(read_keys(one) is not None for one in stored),
-                any(clear_text(one) for one in stored),
-            )
-        return self._serves
+        return table is not None and table.serves_secrets
 
-    async def account(self, login: str) -> str:
+    @property
+    def looks(self) -> Mapping[ScramLook, int]:
+        """As `KnowsAccounts.looks`."""
+        table = self._table.latest
+        return {} if table is None else table.looks
+
+    async def account(self, login: str, *, by_others: bool) -> str:
         """As `KnowsAccounts.account`."""
-        table = await self._table.table()
-        name = self._name_in(table, login)
+        name, value = await self._found(login, in_any_spelling=not by_others)
         if name is None:
             raise NotTheirs(_REFUSED)
-        if is_locked(table[name]):
+        if is_locked(value):
             raise AccountLocked("the password file locks it")
         return name
 
     async def keys(self, login: str) -> ScramKeys:
         """As `KnowsAccounts.keys`."""
-        table = await self._table.table()
-        keys = read_keys(table.get(self._name_in(table, login) or "", ""))
+        _, value = await self._found(login)
+        keys = read_keys(value)
         if keys is None:
             raise NotTheirs(_REFUSED)
         return keys
 
     async def secret(self, login: str) -> str:
         """As `KnowsAccounts.secret`."""
-        table = await self._table.table()
-        secret = clear_text(table.get(self._name_in(table, login) or "", ""))
+        _, value = await self._found(login)
+        secret = clear_text(value)
         if not secret:
             raise NotTheirs(_REFUSED)
         return secret

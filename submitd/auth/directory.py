@@ -1,5 +1,6 @@
 """People in the directory: found, locked or not."""
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -99,6 +100,20 @@ def stripped(login: str, domains: frozenset[str]) -> str:
     """The login without a domain that is ours."""
     name, at, domain = login.strip().rpartition("@")
     return name if at and domain.lower() in domains else login.strip()
+
+
+def folded(name: str) -> str:
+    """One spelling of a name, of those that a directory takes for one (RFC 4518
+    section 2.6.1).
+    """
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def is_one_of(wanted: str, names: Sequence[str], domains: frozenset[str]) -> bool:
+    """True where ``wanted`` is one of these names, in whatever case."""
+    folded = [stripped(one, domains).casefold() for one in (wanted, *names)]
+    return folded[0] in folded[1:]
 
 
 def lock_in(entry: "Entry", today: date) -> str:

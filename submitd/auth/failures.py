@@ -20,7 +20,7 @@ class Key(NamedTuple):
 
     kind: str
     """``account``, ``address``, ``network``, or ``way``: an account from a network
-    from which it has logged in.
+    from which it has logged in; ``proof``: the same, for what is no password.
     """
 
     account: str = ""
@@ -31,6 +31,8 @@ class Key(NamedTuple):
         """As an operator reads and writes it."""
         if self.kind == "way":
             return f"{self.account} from {self.network}"
+        if self.kind == "proof":
+            return f"{self.account} by token or certificate from {self.network}"
         return self.account or self.network
 
 

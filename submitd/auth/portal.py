@@ -16,9 +16,15 @@ from zope.interface import implementer
 
 from submitd.auth.addresses import AddressRules
 from submitd.auth.checkers import StackedChecker
-from submitd.auth.directory import People, stripped
-from submitd.auth.errors import AccountLocked, DirectoryUnavailable, TooManyFailures
+from submitd.auth.directory import People, is_one_of, stripped
+from submitd.auth.errors import (
+    AccountLocked,
+    AskedAlready,
+    DirectoryUnavailable,
+    TooManyFailures,
+)
 from submitd.auth.proofs import PASSWORDS, KnownKeys, ProofChecker, Proofs
+from submitd.auth.questions import OpenQuestions
 from submitd.auth.submitter import ISubmitter, Permission, Submitter
 from submitd.auth.throttle import (
     Attempt,
@@ -110,8 +116,8 @@ class LoginPortal:
     ) -> None:
         """``cache``, ``cache_failures``: how long; None: not at all.
 
-        ``time_out``: for one log-in in all. ``secret``: random octets, of this
-        start and the same in all workers, that fingerprints are keyed with.
+        ``time_out``: for one log-in in all. ``secret``: random octets, the
+        same in all workers, that fingerprints are keyed with.
         ``proofs``: ways without a password; None: there are none.
         """
         self._clock = clock
@@ -128,6 +134,11 @@ class LoginPortal:
         self._events = events
         self._secret = secret
         self._cache: OrderedDict[str, tuple[float, Submitter]] = OrderedDict()
+        self._questions = OpenQuestions(
+            clock,
+            lambda attempt: counts.ended(attempt, Place(0), Outcome.WRONG),
+            events,
+        )
         self._refused: OrderedDict[str, float] = OrderedDict()
         """Until when a password is refused without asking."""
 
@@ -152,7 +163,8 @@ class LoginPortal:
             submitter = await self._ask_unless_refused(mark, authcid, password)
             return self._acting_as(submitter, authcid, authzid)
 
-        submitter = await self._attempt(self._account(authcid), mark, client, ask)
+        attempt = Attempt(client, self._account(authcid), mark)
+        submitter = await self._attempt(attempt, ask)
         self._store(proved, submitter, self._keep)
         return submitter
 
@@ -174,10 +186,14 @@ class LoginPortal:
         try:
             # Nobody has such a long name, nor the one that it begins with.
             name = authcid if len(authcid) <= _LONGEST else ""
-            return await self._in_time(self._proofs.keys(name, account))
+            known = await self._in_time(self._proofs.keys(name, account))
         finally:
             # Who has asked has not guessed yet: the proof takes a place of its own.
             self._counts.ended(attempt, place, Outcome.CANNOT_TELL)
+        mark = fingerprint(self._secret, account, self._proofs.nonce())
+        question = evolve(attempt, fingerprint=mark)
+        self._questions.opened(question)
+        return evolve(known, question=question)
 
     async def prove(
         self,
@@ -194,56 +210,50 @@ class LoginPortal:
         Raises: as `login`.
         """
         assert self._proofs is not None, "nothing else is offered"  # noqa: S101
+        if known is not None and known.question is not None:
+            self._questions.closed(known.question)
         shown = self._proofs.shown(proof, known, channel)
 
-        async def ask() -> Submitter:
-            submitter = await self._ask(shown)
-            return self._acting_as(
-                submitter, shown.authcid or submitter.login, shown.authzid
-            )
-
-        return await self._attempt(
-            self._account(shown.counted_as),
-            fingerprint(self._secret, shown.counted_as, shown.tells_apart),
+        attempt = Attempt(
             client,
-            ask,
-            is_named=bool(shown.authcid or shown.authzid),
+            self._account(shown.account),
+            fingerprint(self._secret, shown.account, shown.tells_apart),
+            is_guessable=shown.is_guessable,
         )
+        return await self._attempt(attempt, lambda: self._ask(shown))
 
     def _account(self, authcid: str) -> str:
         """What failures are counted for."""
         return as_account(stripped(authcid, self._domains))
 
     async def _attempt(
-        self,
-        account: str,
-        mark: str,
-        client: str,
-        ask: Callable[[], Awaitable[Submitter]],
-        *,
-        is_named: bool = True,
+        self, attempt: Attempt, ask: Callable[[], Awaitable[Submitter]]
     ) -> Submitter:
         """Brake, proof, lock and realm: it has a place, or nobody is asked.
 
         ``ask`` refuses who would act as another, too: of what it lets pass the
-        network is remembered. ``is_named``: ``account`` is what people are called.
+        network is remembered.
 
         Raises: as `login`.
         """
         began = self._clock.seconds()
-        attempt = Attempt(client, account, mark)
         place = await self._place(attempt)
         outcome = Outcome.CANNOT_TELL
         try:
             submitter = await ask()
             outcome = Outcome.RIGHT
-            if not is_named:
+            if not attempt.account:
                 attempt = evolve(attempt, account=self._account(submitter.login))
             return submitter
         except UnauthorizedLogin as refusal:
             outcome = Outcome.WRONG
             if isinstance(refusal, AccountLocked):
-                self._events.emit(ACCOUNT_LOCKED, login=account, reason=str(refusal))
+                self._events.emit(
+                    ACCOUNT_LOCKED, login=attempt.account, reason=str(refusal)
+                )
+            raise
+        except AskedAlready:
+            self._questions.opened(attempt)
             raise
         finally:
             self._counts.ended(attempt, place, outcome)
@@ -338,9 +348,8 @@ class LoginPortal:
 
     def _acting_as(self, submitter: Submitter, authcid: str, authzid: str) -> Submitter:
         """Nobody acts as another (RFC 4616 section 2)."""
-        wanted = stripped(authzid, self._domains).casefold()
-        same = stripped(authcid, self._domains), submitter.login
-        if authzid and wanted not in [one.casefold() for one in same]:
+        names = (authcid, submitter.login)
+        if authzid and not is_one_of(authzid, names, self._domains):
             raise UnauthorizedLogin("may not act as another")
         return submitter
 

@@ -2,7 +2,10 @@
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Final, Protocol
 
 from attrs import field, frozen
@@ -13,7 +16,10 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from submitd.auth.checkers import KnowsAccounts, NotTheirs, first_answer
+from submitd.auth.directory import is_one_of
 from submitd.auth.errors import AccountLocked
+from submitd.auth.passwords import ScramLook
+from submitd.auth.throttle import Attempt
 from submitd.sasl.channel import CertificateNames, Channel
 from submitd.sasl.cram import CramMd5
 from submitd.sasl.external import External
@@ -29,10 +35,13 @@ from submitd.sasl.mechanism import (
 )
 from submitd.sasl.oauth import OAuthBearer, XOAuth2
 from submitd.sasl.plain import Plain
+from submitd.sasl.prepare import prepare
 from submitd.sasl.scram import Scram
 from submitd.sasl.scram_keys import ScramKeys
 
 PASSWORDS: Final = (Plain(), Login())
+
+_ANOTHER: Final = "may not act as another"
 
 
 class ChecksTokens(Protocol):
@@ -69,12 +78,11 @@ class IProof(ICredentials):
 class Shown:
     """What a client has shown, on its way to be proved."""
 
-    authcid: str
+    account: str
     """Who they say they are; empty where only the proof can tell."""
 
-    authzid: str
-    counted_as: str
-    """The account that a failure is counted for."""
+    is_guessable: bool
+    """As `Attempt.is_guessable`."""
 
     tells_apart: str = field(repr=False)
     """What this failure is told from others by."""
@@ -105,24 +113,41 @@ class KnownKeys:
     source: KnowsAccounts | None
     """None: nobody has such keys. What the client hears looks the same."""
 
+    question: Attempt | None = None
+    """What is open until the client shows its proof."""
 
-@frozen(kw_only=True)
-class ScramLooks:
-    """What keys look like of names that have none, so that none is learnt."""
 
-    iterations: int
-    salt: int
-    """Octets."""
+@frozen
+class MadeUpKeys:
+    """Keys of names that have none, so that no name is learnt from its having some."""
 
     secret: bytes = field(repr=False)
+    usual: ScramLook
+    """What keys look like where no source can tell."""
 
-    def made_up(self, name: str) -> ScramKeys:
-        """Always the same for a name; nothing proves to have their password."""
-        salt, stored, server = (
-            hmac.digest(self.secret, f"{use}\0{name}".encode(), "sha512")
-            for use in ("salt", "stored key", "server key")
+    def of(self, account: str, looks: Mapping[ScramLook, int]) -> ScramKeys:
+        """Always the same for a name; nothing proves to have their password.
+
+        ``looks``: those of all keys. Of made up ones as many look so as of these.
+        """
+        look = self._look(account, looks) if looks else self.usual
+        # Another look has another salt, as where somebody has changed a password.
+        seen = f"{look.iterations} {look.salt} {account}"
+        return ScramKeys(
+            self._octets("salt", seen, look.salt),
+            look.iterations,
+            self._octets("stored key", seen, 32),
+            self._octets("server key", seen, 32),
         )
-        return ScramKeys(salt[: self.salt], self.iterations, stored[:32], server[:32])
+
+    def _look(self, account: str, looks: Mapping[ScramLook, int]) -> ScramLook:
+        ordered = sorted(looks)
+        ends = list(accumulate(looks[one] for one in ordered))
+        drawn = int.from_bytes(self._octets("look", account, 8))
+        return ordered[bisect_right(ends, drawn * ends[-1] >> 64)]
+
+    def _octets(self, use: str, text: str, size: int) -> bytes:
+        return hashlib.shake_256(self.secret + f"\0{use}\0{text}".encode()).digest(size)
 
 
 class Proofs:
@@ -133,9 +158,10 @@ class Proofs:
         mechanisms: Sequence[str],
         sources: Sequence[KnowsAccounts],
         *,
-        looks: ScramLooks,
+        made_up: MadeUpKeys,
         tokens: ChecksTokens | None,
         certificates: NamesLogins | None,
+        login_domains: frozenset[str],
         nonce: Callable[[], str],
         hostname: str,
     ) -> None:
@@ -145,10 +171,13 @@ class Proofs:
         """
         self._wanted = tuple(one for one in MECHANISMS if one in mechanisms)
         self._sources = tuple(sources)
-        self._looks = looks
+        self._made_up = made_up
         self._tokens = tokens
         self._certificates = certificates
-        self._nonce = nonce
+        self._domains = login_domains
+        self.nonce = nonce
+        """Never the same twice."""
+
         self._hostname = hostname
 
     # What is offered
@@ -173,17 +202,19 @@ class Proofs:
                 return External() if is_shown and self._certificates else None
             case _:
                 is_served = any(one.serves_secrets for one in self._sources)
-                return CramMd5(self._nonce, self._hostname) if is_served else None
+                return CramMd5(self.nonce, self._hostname) if is_served else None
 
     def _scram(self, channel: Channel | None, *, plus: bool) -> Scram | None:
         # Each source: a client that knows SCRAM tries nothing else, and would fail
         # with the right password of somebody who has no keys.
         if not self._sources or not all(one.serves_keys for one in self._sources):
             return None
-        if plus and channel is None:
+        # A client that can bind takes PLUS, and would fail where we cannot.
+        can_bind = channel is not None and channel.can_bind
+        if plus and not can_bind:
             return None
-        plus_offered = channel is not None and "SCRAM-SHA-256-PLUS" in self._wanted
-        return Scram(self._nonce, channel, plus=plus, plus_offered=plus_offered)
+        plus_offered = can_bind and "SCRAM-SHA-256-PLUS" in self._wanted
+        return Scram(self.nonce, channel, plus=plus, plus_offered=plus_offered)
 
     def _bearer(self, name: str) -> Mechanism | None:
         tokens = self._tokens
@@ -208,7 +239,9 @@ class Proofs:
         try:
             return await first_answer(self._sources, known)
         except NotTheirs:
-            return KnownKeys(self._looks.made_up(account), None)
+            looks = [Counter(one.looks) for one in self._sources]
+            known_looks = sum(looks, Counter()) if all(looks) else {}
+            return KnownKeys(self._made_up.of(account, known_looks), None)
 
     def shown(
         self, proof: Proof, known: KnownKeys | None, channel: Channel | None
@@ -230,14 +263,14 @@ class Proofs:
             source = None if known is None else known.source
             if proof.fault or source is None:
                 raise UnauthorizedLogin(proof.fault or "nobody of that name has keys")
-            return await source.account(proof.authcid)
+            login = await source.account(proof.authcid, by_others=False)
+            return self._acting(proof.authzid, proof.authcid, login)
 
         return Shown(
-            authcid=proof.authcid,
-            authzid=proof.authzid,
-            counted_as=proof.authcid,
+            account=proof.authcid,
+            is_guessable=True,
             # What a wrong password has left in it, nobody can tell: each counts.
-            tells_apart=self._nonce(),
+            tells_apart=self.nonce(),
             prove=prove,
         )
 
@@ -250,13 +283,12 @@ class Proofs:
             made = hmac.new(secret.encode(), proof.challenge, hashlib.md5).hexdigest()
             if not hmac.compare_digest(made, proof.digest):
                 raise UnauthorizedLogin("wrong password")
-            return await source.account(proof.authcid)
+            return await source.account(proof.authcid, by_others=False)
 
         return Shown(
-            authcid=proof.authcid,
-            authzid="",
-            counted_as=proof.authcid,
-            tells_apart=self._nonce(),
+            account=proof.authcid,
+            is_guessable=True,
+            tells_apart=self.nonce(),
             prove=prove,
         )
 
@@ -269,14 +301,14 @@ class Proofs:
                 raise UnauthorizedLogin("no token")
             user = await tokens.user_of(proof.token)
             try:
-                return await self._account(user)
+                login = await self._account(user)
             except NotTheirs:
                 raise UnauthorizedLogin(f"nobody here is called {user}") from None
+            return self._acting(proof.authzid, user, login)
 
         return Shown(
-            authcid="",
-            authzid=proof.authzid,
-            counted_as=proof.authzid or f"token {digest[:16]}",
+            account=proof.authzid,
+            is_guessable=False,
             tells_apart=digest,
             prove=prove,
         )
@@ -285,29 +317,48 @@ class Proofs:
         self, proof: Certificate, names: CertificateNames | None
     ) -> Shown:
         rule = self._certificates
-        logins = () if names is None or rule is None else rule.logins(names)
+        found = () if names is None or rule is None else rule.logins(names)
+        # Two who are two for the authority must not be one here.
+        logins = [one for one in found if prepare(one) == one]
+        wanted = proof.authzid
 
         async def prove() -> str:
-            for login in logins:
+            refusal = "the certificate names nobody who is known here"
+            for name in sorted(logins, key=lambda one: not self._is(wanted, one)):
                 try:
-                    return await self._account(login)
+                    login = await self._account(name)
                 except NotTheirs:
                     continue
-            raise UnauthorizedLogin("the certificate names nobody who is known here")
+                if not wanted or self._is(wanted, name, login):
+                    return login
+                refusal = _ANOTHER
+            raise UnauthorizedLogin(refusal)
 
         return Shown(
-            authcid="",
-            authzid=proof.authzid,
-            counted_as=proof.authzid or (logins[0] if logins else "certificate"),
+            account=wanted,
+            is_guessable=False,
             tells_apart="" if names is None else names.fingerprint,
             prove=prove,
         )
 
+    def _is(self, wanted: str, *names: str) -> bool:
+        return is_one_of(wanted, names, self._domains)
+
+    def _acting(self, wanted: str, name: str, login: str) -> str:
+        """``login``. Nobody acts as another: who is proved may be called by the name
+        that proved it, as a mail address, or by the canonical login.
+        """
+        if wanted and not self._is(wanted, name, login):
+            raise UnauthorizedLogin(_ANOTHER)
+        return login
+
     async def _account(self, login: str) -> str:
-        """Raises as `first_answer`; a lock says whose it is, as no password does."""
+        """Whom others call so. Raises as `first_answer`; a lock says whose it is, as no
+        password does.
+        """
         try:
             return await first_answer(
-                self._sources, lambda source: source.account(login)
+                self._sources, lambda source: source.account(login, by_others=True)
             )
         except AccountLocked as lock:
             raise AccountLocked(f"{login}: {lock}") from lock

@@ -1,7 +1,6 @@
 """The brake: guessing is slowed down, then refused, by account and by network."""
 
 import hashlib
-import unicodedata
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -12,6 +11,7 @@ from typing import Final, Protocol
 from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 
+from submitd.auth.directory import folded
 from submitd.auth.failures import Failures, FailureTable, Key
 from submitd.auth.known import KnownNetworks
 from submitd.mail.network import counted_as, neighbourhood
@@ -81,6 +81,12 @@ class Attempt:
     fingerprint: str
     """Tells one wrong password from others: a telephone with an old one must not
     lock out its owner.
+    """
+
+    is_guessable: bool = True
+    """What is shown is a password, or made of one. Tokens and certificates are judged
+    by address and network alone: nobody guesses them, and who guesses at the password
+    of an account must not keep them out.
     """
 
 
@@ -246,26 +252,30 @@ class LocalLoginCounts:
         whether they guess at the account or from the network; it has a limit of
         its own.
         """
-        network = counted_as(attempt.client)
-        if self._known.knows(attempt.account, network):
-            return (Key("way", attempt.account, network),)
-        return (
-            Key("account", attempt.account),
-            Key("address", network=network),
-            Key("network", network=neighbourhood(attempt.client)),
-        )
+        way = self._way(attempt)
+        return self._shared(attempt) if way is None else (way,)
 
     def _counted(self, attempt: Attempt) -> tuple[Key, ...]:
         """What a failure counts for: a way in is no licence to guess at others."""
+        way = self._way(attempt)
+        return (*self._shared(attempt), *(() if way is None else (way,)))
+
+    def _way(self, attempt: Attempt) -> Key | None:
         network = counted_as(attempt.client)
-        keys = (
-            Key("account", attempt.account),
-            Key("address", network=network),
+        if not self._known.knows(attempt.account, network):
+            return None
+        kind = "way" if attempt.is_guessable else "proof"
+        return Key(kind, attempt.account, network)
+
+    def _shared(self, attempt: Attempt) -> tuple[Key, ...]:
+        """What an attempt has in common with those of others."""
+        around = (
+            Key("address", network=counted_as(attempt.client)),
             Key("network", network=neighbourhood(attempt.client)),
         )
-        if self._known.knows(attempt.account, network):
-            return (*keys, Key("way", attempt.account, network))
-        return keys
+        if not attempt.is_guessable:
+            return around
+        return (Key("account", attempt.account), *around)
 
     def _settled(self, key: Key) -> Failures:
         found = self._failures.get(key)
@@ -318,13 +328,10 @@ class LocalLoginCounts:
 
 
 def as_account(name: str) -> str:
-    """One spelling of an account's name, of those that a directory takes for one
-    (RFC 4518 section 2.6.1): or each would have failures of its own.
+    """One spelling of an account's name, of bounded length: or each would have
+    failures of its own.
     """
-    folded = unicodedata.normalize(
-        "NFKC", unicodedata.normalize("NFKC", name).casefold()
-    )
-    account = " ".join(folded.split())
+    account = folded(name)
     if len(account) <= _LONGEST_KEY:
         return account
     digest = hashlib.blake2b(account.encode("utf-8", "replace"), digest_size=8)

@@ -5,6 +5,7 @@ import json
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final, Protocol
 from urllib.parse import quote_plus
 
@@ -19,16 +20,22 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from submitd.auth.errors import DirectoryUnavailable
+from submitd.auth.errors import AskedAlready, DirectoryUnavailable
 from submitd.auth.files import HalfWritten, TableFile
 from submitd.observe.events import ISSUER_DOWN, Events
 from submitd.sasl.prepare import prepare
 
 Key = RSAKey | ECKey | OKPKey
 
-_MOST_KEYS: Final = 100
+_MOST_KEYS: Final = 20
+"""Of a set: a token that names none of them is compared with each."""
+
+_MOST_WRITTEN: Final = 200
 _LEAST_RSA: Final = 2048
 _LONGEST: Final = 320
+_MOST_HEADER: Final = 8192
+"""Octets of a token's header, in base64: a chain of certificates may be in it."""
+
 _FRESH: Final = 3600.0
 """Seconds after which keys are asked for anew."""
 
@@ -79,11 +86,42 @@ class TokenRules:
             raise UnauthorizedLogin("the token's claims: iss is no single issuer")
         if missing := set(self.scopes) - _scopes_in(claims):
             raise UnauthorizedLogin(f"the token lacks the scope {min(missing)}")
-        named = claims.get(self.user_claim)
-        user = prepare(named) if isinstance(named, str) else None
-        if not user or len(user) > _LONGEST:
-            raise UnauthorizedLogin(f"the token names nobody in {self.user_claim}")
+        if other := _other_kind(claims):
+            raise UnauthorizedLogin(f"the token is not for access: it is {other}")
+        return self._named(claims)
+
+    def _named(self, claims: Mapping[str, Any]) -> str:
+        name, user = self.user_claim, claims.get(self.user_claim)
+        if not isinstance(user, str) or not 0 < len(user) <= _LONGEST:
+            raise UnauthorizedLogin(f"the token names nobody in {name}")
+        # Two who are two for the issuer must not be one here.
+        if not prepare(user) == user == user.strip():
+            raise UnauthorizedLogin(f"the token's {name} is spelled in an odd way")
+        if name == "email" and claims.get("email_verified") in (False, "false"):
+            raise UnauthorizedLogin("the issuer has not verified the token's email")
         return user
+
+
+_KINDS: Final = ("typ", "token_type", "token_use")
+"""Claims in which issuers say what a token is for: Keycloak, RFC 7662, Cognito."""
+
+_OTHER_KINDS: Final = frozenset(
+    {"id", "id_token", "logout", "offline", "refresh", "refresh_token"}
+)
+
+
+def _other_kind(claims: Mapping[str, Any]) -> str:
+    """What a token is where it is not for access (RFC 8725 section 3.12), or empty."""
+    said = (one.lower() for name in _KINDS if isinstance(one := claims.get(name), str))
+    return next((one for one in said if one in _OTHER_KINDS), "")
+
+
+def _is_other_type(typ: object) -> bool:
+    """True of a JWT that declares a type of its own (RFC 8725 section 3.11), and not
+    that of access tokens (RFC 9068 section 2.1).
+    """
+    said = str(typ).lower().removeprefix("application/")
+    return said.endswith("+jwt") and said != "at+jwt"
 
 
 def _scopes_in(claims: Mapping[str, Any]) -> set[str]:
@@ -98,14 +136,31 @@ def _scopes_in(claims: Mapping[str, Any]) -> set[str]:
     return found
 
 
-class KnowsKeys(Protocol):
-    """Where an issuer's keys are."""
+@frozen
+class Found:
+    """Keys that may have signed a token."""
 
-    async def find(self, kid: str) -> Sequence[Key]:
-        """The keys of this id; without one: all.
+    keys: Sequence[Key]
+    is_latest: bool
+    """Their issuer has no others, as of this question."""
+
+
+class KnowsKeys(Protocol):
+    """Where an issuer's keys are. Without an id all of them are meant."""
+
+    async def find(self, kid: str) -> Found:
+        """The keys of this id that are at hand.
 
         Raises:
-            DirectoryUnavailable: cannot tell.
+            DirectoryUnavailable: there are none, and their issuer cannot be asked.
+        """
+
+    async def renew(self, kid: str) -> Sequence[Key]:
+        """The keys of this id, where `find` gave none that has signed the token, nor
+        the latest.
+
+        Raises:
+            DirectoryUnavailable: cannot tell; AskedAlready is one.
         """
 
 
@@ -127,30 +182,60 @@ class SignedTokens:
         self._keys = keys
         self._rules = rules
         self._algorithms = tuple(algorithms)
-        self._registry = JWSRegistry(algorithms=list(algorithms))
+        # Parameters that nobody knows are ignored (RFC 7515 section 4), but for what
+        # "crit" names: issuers put words of their own there, and certificates.
+        self._registry = JWSRegistry(
+            algorithms=list(algorithms), strict_check_header=False
+        )
+        self._registry.max_header_length = _MOST_HEADER
 
     async def user_of(self, token: str) -> str:
         """As `ChecksTokens.user_of`."""
-        kid, algorithm = self._header(token)
-        for key in await self._keys.find(kid):
-            if _fits(key, algorithm) and (claims := self._claims(token, key)):
-                return self._rules.user(claims, is_signed=True)
-        raise UnauthorizedLogin("no key of the issuer's has signed the token")
+        kid, algorithm, is_ours = self._said(token)
+        found = await self._keys.find(kid)
+        claims = self._signed_claims(token, algorithm, found.keys)
+        if claims is None and is_ours and not found.is_latest:
+            # The issuer may have a new key since. That is not known to be a "no".
+            keys = await self._keys.renew(kid)
+            claims = self._signed_claims(token, algorithm, keys)
+        if claims is None:
+            raise UnauthorizedLogin("no key of the issuer's has signed the token")
+        return self._rules.user(claims, is_signed=True)
 
-    def _header(self, token: str) -> tuple[str, str]:
-        """Key id and algorithm, which nobody has vouched for yet."""
+    def _said(self, token: str) -> tuple[str, str, bool]:
+        """Key id, algorithm, and whether it claims to be from our issuer: nobody has
+        vouched for any of that yet.
+        """
         try:
-            header = jws.extract_compact(
-                token.encode(), registry=self._registry
-            ).headers()
+            read = jws.extract_compact(token.encode(), registry=self._registry)
+            header, payload = read.headers(), json.loads(read.payload or b"")
         except _MALFORMED as problem:
             raise UnauthorizedLogin("this is no signed token") from problem
+        try:
+            self._registry.check_header(header)
+        except _MALFORMED as problem:
+            raise UnauthorizedLogin("the token's header is malformed") from problem
         kid, algorithm = header.get("kid", ""), header.get("alg")
         if algorithm not in self._algorithms or not isinstance(kid, str):
             raise UnauthorizedLogin("the token is signed in a way not accepted here")
-        return kid, algorithm
+        if _is_other_type(header.get("typ")):
+            raise UnauthorizedLogin(
+                f"the token is not for access: it is {header['typ']}"
+            )
+        if not isinstance(payload, dict):
+            raise UnauthorizedLogin("this is no signed token")
+        return kid, algorithm, payload.get("iss") == self._rules.issuer
+
+    def _signed_claims(
+        self, token: str, algorithm: str, keys: Sequence[Key]
+    ) -> Mapping[str, Any] | None:
+        """None: none of the keys has signed it."""
+        fitting = (key for key in keys if _fits(key, algorithm))
+        claims = (self._claims(token, key) for key in fitting)
+        return next((one for one in claims if one is not None), None)
 
     def _claims(self, token: str, key: Key) -> Mapping[str, Any] | None:
+        """None: it is not signed by this key."""
         try:
             with _unwarned():
                 allowed = list(self._algorithms)
@@ -191,7 +276,8 @@ def read_key_set(text: str) -> tuple[Key, ...]:
         raise HalfWritten("it is no JWK set") from problem
     if not isinstance(written, list):
         raise HalfWritten("it is no JWK set")
-    keys = tuple(key for one in written[:_MOST_KEYS] if (key := _key(one)) is not None)
+    usable = (key for one in written[:_MOST_WRITTEN] if (key := _key(one)) is not None)
+    keys = tuple(islice(usable, _MOST_KEYS))
     if not keys:
         raise HalfWritten("it has no key that can verify signatures")
     return keys
@@ -223,16 +309,21 @@ class KeysInFile:
     def __init__(self, table: TableFile[tuple[Key, ...]]) -> None:
         self._table = table
 
-    async def find(self, kid: str) -> Sequence[Key]:
+    async def find(self, kid: str) -> Found:
         """As `KnowsKeys.find`."""
-        return _of(await self._table.table(), kid)
+        return Found(_of(await self._table.table(), kid), is_latest=True)
+
+    async def renew(self, kid: str) -> Sequence[Key]:
+        """As `KnowsKeys.renew`."""
+        return (await self.find(kid)).keys
 
 
 class KeysByUrl:
     """A JWK set of a web server's, remembered, as `KnowsKeys`.
 
-    It is asked for again when it is old, and when a token names a key that is not in
-    it, but not more often than once a minute: tokens are anybody's to make up.
+    It is asked for again when it is old, for which nobody waits, and when it has no key
+    that has signed a token, but not more often than once a minute: tokens are
+    anybody's to make up.
     """
 
     def __init__(
@@ -243,7 +334,9 @@ class KeysByUrl:
         self._get = get
         self._events = events
         self._keys: Sequence[Key] = ()
-        self._fetched_at = 0.0
+        self._as_of = 0.0
+        """When they were asked for that are here."""
+
         self._asked_at: float | None = None
         self._trouble = ""
         """Why the last question came to nothing; empty: it did not."""
@@ -251,42 +344,48 @@ class KeysByUrl:
         self._waiting: list[Deferred[None]] | None = None
         """Who waits for an answer; None: nobody has asked."""
 
-    async def find(self, kid: str) -> Sequence[Key]:
+    async def find(self, kid: str) -> Found:
         """As `KnowsKeys.find`."""
+        began = self._clock.seconds()
         if self._age > _LONGEST_KEPT:
             self._keys = ()
-        if self._age > _FRESH or not _of(self._keys, kid):
             await self._refresh()
-        found = _of(self._keys, kid)
-        if not found and self._trouble:
+            if not self._keys:
+                raise DirectoryUnavailable(self._trouble)
+        elif self._age > _FRESH:
+            Deferred.fromCoroutine(self._refresh())
+        return Found(_of(self._keys, kid), is_latest=self._as_of >= began)
+
+    async def renew(self, kid: str) -> Sequence[Key]:
+        """As `KnowsKeys.renew`."""
+        was_asked = await self._refresh()
+        if self._trouble:
             raise DirectoryUnavailable(self._trouble)
-        return found
+        if not was_asked:
+            raise AskedAlready("the issuer was asked for its keys a moment ago")
+        return _of(self._keys, kid)
 
     @property
     def _age(self) -> float:
-        return self._clock.seconds() - self._fetched_at if self._keys else float("inf")
+        return self._clock.seconds() - self._as_of if self._keys else float("inf")
 
-    async def _refresh(self) -> None:
+    async def _refresh(self) -> bool:
+        """Ask, or wait for who has asked; False: it is too soon to ask again."""
+        mine: Deferred[None] = Deferred()
         if self._waiting is None:
             now = self._clock.seconds()
             again = _AGAIN_AFTER_FAILURE if self._trouble else _AGAIN
             if self._asked_at is not None and now - self._asked_at < again:
-                return
+                return False
             self._asked_at = now
-            self._waiting = []
-            mine = self._wait()
-            Deferred.fromCoroutine(self._fetch()).addBoth(self._fetched)
+            self._waiting = [mine]
+            Deferred.fromCoroutine(self._fetch(now)).addBoth(self._fetched)
         else:
-            mine = self._wait()
+            self._waiting.append(mine)
         await mine
+        return True
 
-    def _wait(self) -> Deferred[None]:
-        assert self._waiting is not None  # noqa: S101
-        mine: Deferred[None] = Deferred()
-        self._waiting.append(mine)
-        return mine
-
-    async def _fetch(self) -> None:
+    async def _fetch(self, now: float) -> None:
         try:
             self._keys = read_key_set((await self._get()).decode())
         except (DirectoryUnavailable, HalfWritten, UnicodeDecodeError) as problem:
@@ -294,7 +393,7 @@ class KeysByUrl:
             self._events.emit(ISSUER_DOWN, reason=self._trouble)
         else:
             self._trouble = ""
-            self._fetched_at = self._clock.seconds()
+            self._as_of = now
 
     def _fetched(self, result: Failure | None) -> Failure | None:
         """All who wait go on; who gave up waiting is in nobody's way."""
@@ -332,7 +431,9 @@ class IntrospectedTokens:
             raise
         if said.get("active") is not True:
             raise UnauthorizedLogin("its issuer says that the token is not valid")
-        return self._rules.user(said, is_signed=False)
+        # Some servers write null for what is not there.
+        claims = {name: one for name, one in said.items() if one is not None}
+        return self._rules.user(claims, is_signed=False)
 
 
 def _object(octets: bytes) -> Mapping[str, Any]:

@@ -360,7 +360,9 @@ class LimitsSection:
 
 @frozen(kw_only=True)
 class ScramSection:
-    """SCRAM: what keys look like of names that have none, so that none is learnt."""
+    """SCRAM: what keys look like of names that have none, so that none is learnt.
+    Not used where all keys are in the password file: those made up look as these do.
+    """
 
     iterations: int = setting(
         whole(1, 5_000_000), "As your keys are made with.", default=4096

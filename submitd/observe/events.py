@@ -111,6 +111,11 @@ TLS_FAILED: Final = LogEvent("tls-failed", Level.INFO, "TLS handshake failed")
 LOGIN_SUCCEEDED: Final = LogEvent("login-succeeded", Level.INFO, "logged in")
 LOGIN_FAILED: Final = LogEvent("login-failed", Level.WARN, "log-in refused")
 LOGIN_BRAKED: Final = LogEvent("login-braked", Level.WARN, "log-in put off")
+LOG_INS_ABANDONED: Final = LogEvent(
+    "log-ins-abandoned",
+    Level.WARN,
+    "many log-ins begun there and broken off; each counts as failed from now on",
+)
 BRAKE_BEGAN: Final = LogEvent(
     "brake-began", Level.WARN, "too many failed log-ins; putting off"
 )
@@ -121,6 +126,14 @@ KNOWN_NETWORKS_UNKEPT: Final = LogEvent(
     "known-networks-unkept",
     Level.WARN,
     "cannot read or write from where accounts have logged in",
+)
+LOG_IN_SECRET_MADE: Final = LogEvent(
+    "log-in-secret-made", Level.INFO, "there was no secret for log-ins; made one"
+)
+LOG_IN_SECRET_UNKEPT: Final = LogEvent(
+    "log-in-secret-unkept",
+    Level.WARN,
+    "cannot read or write the secret for log-ins; using one for this start",
 )
 LOGIN_UNAVAILABLE: Final = LogEvent(
     "login-unavailable", Level.ERROR, "cannot tell who this is"

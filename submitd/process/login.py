@@ -27,11 +27,12 @@ from submitd.auth.checkers import (
     StackedChecker,
 )
 from submitd.auth.directory import People, PeopleRules
-from submitd.auth.files import TableFile, parse_passwords, parse_senders
+from submitd.auth.files import TableFile, parse_senders
 from submitd.auth.hashes import HashThreads
 from submitd.auth.ldap import Directory, DirectoryServers, Filter, Server
+from submitd.auth.passwords import ScramLook, read_password_table
 from submitd.auth.portal import LoginPortal, SubmitterRealm
-from submitd.auth.proofs import ChecksTokens, NamesLogins, Proofs, ScramLooks
+from submitd.auth.proofs import ChecksTokens, MadeUpKeys, NamesLogins, Proofs
 from submitd.auth.throttle import LoginCounts
 from submitd.config.sections import Config, OAuthSection, RuleSection
 from submitd.observe.events import Events
@@ -94,7 +95,7 @@ def build_login(
     file = None
     if config.password_file.path is not None:
         sources["password_file"] = file = PasswordFileChecker(
-            TableFile(reactor, config.password_file.path, parse_passwords, events),
+            TableFile(reactor, config.password_file.path, read_password_table, events),
             threads,
             events,
             login_domains=domains,
@@ -146,11 +147,12 @@ def _proofs(
     return Proofs(
         log_in.wanted,
         sources,
-        looks=ScramLooks(
-            iterations=log_in.scram.iterations, salt=log_in.scram.salt, secret=secret
+        made_up=MadeUpKeys(
+            secret, ScramLook(log_in.scram.iterations, log_in.scram.salt)
         ),
         tokens=_tokens(reactor, log_in.oauth, material, events),
         certificates=_certificates(config),
+        login_domains=frozenset(config.ldap.login_domains),
         nonce=secrets.token_urlsafe,
         hostname=material.hostname,
     )

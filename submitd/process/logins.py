@@ -139,15 +139,12 @@ class SupervisedLogins:
     def handlers(self, worker: str) -> dict[str, Callable[..., Any]]:
         """What a worker asks and tells."""
 
-        def begin(client: str, account: str, fingerprint: str) -> list[Any]:
-            place = self.counts.begin(Attempt(client, account, fingerprint), worker)
+        def begin(**facts: Any) -> list[Any]:  # noqa: ANN401
+            place = self.counts.begin(Attempt(**facts), worker)
             return [place.ticket, place.delay, place.is_braked, place.is_busy]
 
-        def ended(
-            client: str, account: str, fingerprint: str, ticket: int, outcome: str
-        ) -> None:
-            attempt = Attempt(client, account, fingerprint)
-            self.counts.ended(attempt, Place(ticket), Outcome(outcome))
+        def ended(ticket: int, outcome: str, **facts: Any) -> None:  # noqa: ANN401
+            self.counts.ended(Attempt(**facts), Place(ticket), Outcome(outcome))
 
         return {"login-begin": begin, "login-ended": ended}
 
@@ -184,7 +181,7 @@ class SupervisedLogins:
             labels=["kind"],
         )
         kinds = [one.kind for one in self.counts.braked()]
-        for kind in ("account", "address", "network", "way"):
+        for kind in ("account", "address", "network", "way", "proof"):
             family.add_metric([kind], kinds.count(kind))
         return [family]
 
@@ -217,7 +214,7 @@ class SupervisedLogins:
         )
 
 
-def _facts(attempt: Attempt) -> dict[str, str]:
+def _facts(attempt: Attempt) -> dict[str, Any]:
     return asdict(attempt)
 
 

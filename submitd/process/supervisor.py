@@ -49,6 +49,7 @@ from submitd.process.material import load_material, tls_files_of
 from submitd.process.order import Order, ensure_certificate
 from submitd.process.pipe import NoAnswer
 from submitd.process.pulse import Pulse
+from submitd.process.secret import kept_secret
 from submitd.process.sockets import Bound, CannotBind, Sockets
 from submitd.process.systemd import ServiceManager
 from submitd.process.tree import InProcess, WorkerTree
@@ -107,7 +108,6 @@ class Supervisor(Service):
         self._hung_up = False
         self._started_at = time.time()
         self._incarnation = secrets.token_hex(4)
-        self._secret = secrets.token_bytes(32)
         self._counts = Counts()
         self._summed = Summed()
         self._registry = CollectorRegistry()
@@ -147,6 +147,7 @@ class Supervisor(Service):
             _refuse_to_start(problem)
         self._library = LibraryObserver(self._events)
         globalLogPublisher.addObserver(self._library)
+        self._secret = kept_secret(config.server.state_directory, self._events)
         self._logins = SupervisedLogins(self._reactor, config, self._events)
         self._logins.start()
         self._registry.register(self._logins)

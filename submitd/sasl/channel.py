@@ -1,8 +1,12 @@
 """What the TLS below a session lends to its mechanisms."""
 
 from collections.abc import Callable
+from typing import Final
 
 from attrs import field, frozen
+
+BINDINGS: Final = ("tls-exporter", "tls-server-end-point")
+"""Types (RFC 9266, RFC 5929) that clients use."""
 
 
 @frozen
@@ -31,3 +35,10 @@ class Channel:
 
     certificate: CertificateNames | None = None
     """What the client showed; None: nothing, or nothing that is verified."""
+
+    @property
+    def can_bind(self) -> bool:
+        """There is data for one type of binding at least: below TLS 1.3 with some
+        certificates there is none.
+        """
+        return any(self.binding(one) is not None for one in BINDINGS)

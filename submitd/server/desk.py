@@ -8,7 +8,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from submitd.auth.errors import DirectoryUnavailable, TooManyFailures
+from submitd.auth.errors import AskedAlready, DirectoryUnavailable, TooManyFailures
 from submitd.auth.portal import LoginPortal
 from submitd.auth.proofs import KnownKeys
 from submitd.auth.submitter import Submitter
@@ -219,6 +219,12 @@ class Desk:
             services.metrics.logins.labels("braked").inc()
             services.events.emit(LOGIN_BRAKED, login=name, **facts)
             return BRAKED
+        if isinstance(problem, AskedAlready):
+            # Anybody can bring it about: it is nothing to wake an operator for.
+            services.metrics.logins.labels("braked").inc()
+            reason = str(problem)
+            services.events.emit(LOGIN_BRAKED, login=name, reason=reason, **facts)
+            return CANNOT_TELL
         services.metrics.logins.labels("unavailable").inc()
         services.events.emit(
             LOGIN_UNAVAILABLE, login=name, reason=str(problem), **facts

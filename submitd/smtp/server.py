@@ -82,6 +82,7 @@ class SessionLimits:
     """Commands in error since the last accepted message."""
 
     failed_log_ins: int | None = field(default=3, validator=_at_least_one)
+    """Refused, or malformed."""
 
 
 class ServerSession(Conversation):
@@ -479,7 +480,8 @@ class ServerSession(Conversation):
             self._say(verdict)
         else:
             self._object(verdict)
-            if has_failed or verdict.code == 535:
+            # What is malformed costs as much to look at as a guess does.
+            if has_failed or verdict.code == 535 or verdict is reply.AUTH_MALFORMED:
                 self._count_failure()
 
     def _count_failure(self) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 from cryptography import x509
+from joserfc.jwk import ECKey
 from twisted.internet import reactor
 
 from submitd.sasl.scram_keys import make_keys
@@ -199,11 +200,52 @@ async def test_keys_of_nobody_look_like_keys(tmp_path: Path) -> None:
             return heard
 
     async with serving(tmp_path, passwords=SCRAM_FILE) as server:
-        ghost, again, third, other, alice = await in_thread(lambda: salts(server))
+        heard = await in_thread(lambda: salts(server))
+        await server.stop()
+        await server.start()
+        # Or who asks around a restart would learn who is nobody.
+        assert await in_thread(lambda: salts(server)) == heard
+        ghost, again, third, other, alice = heard
         assert ghost == again == third
         assert len({ghost, other, alice}) == 3
         assert {len(one) for one in (ghost, other, alice)} == {len(alice)}
         assert all(one.endswith("i=4096") for one in (ghost, other, alice))
+
+
+@pytest.mark.rfc("4954", "9")
+@in_reactor
+async def test_scram_log_ins_that_are_broken_off_come_to_an_end(tmp_path: Path) -> None:
+    """Each has somebody asked for keys; who shows a proof is not put off by others'."""
+
+    def break_off(server: OneProcess, times: int) -> list[int]:
+        with server.implicit() as client:
+            client.ehlo()
+            codes = []
+            for number in range(times):
+                scram = ScramClient("x", name=f"ghost{number}")
+                word = f"SCRAM-SHA-256 {encoded(scram.first())}"
+                codes.append(client.docmd("AUTH", word)[0])
+                if codes[-1] == 334:
+                    client.docmd("*")
+            return codes
+
+    def log_in(server: OneProcess) -> int:
+        with server.implicit() as client:
+            client.ehlo()
+            scram = ScramClient("wonderland", name="alice")
+            code, _ = converse(client, "SCRAM-SHA-256", scram)
+            return client.docmd("")[0] if code == 334 else code
+
+    limited = "failures_per_address = 10"
+    async with serving(tmp_path, passwords=SCRAM_FILE, log_in=limited) as server:
+        assert await in_thread(lambda: log_in(server)) == 235
+        for _ in range(2):
+            assert await in_thread(lambda: break_off(server, 15)) == [334] * 15
+        assert await in_thread(lambda: break_off(server, 1)) == [454]
+        await server.logs("[brake-began]")
+        assert server.log.count("[log-ins-abandoned]") == 1
+        # Alice is known from there.
+        assert await in_thread(lambda: log_in(server)) == 235
 
 
 @in_reactor
@@ -381,6 +423,14 @@ async def test_curl_by_a_signed_token(
             assert "Login denied" in await sent(token, "--sasl-ir"), reason
             await server.logs(reason)
         assert "Login denied" in await sent(issuer.token(), user="bob")
+        await server.logs("may not act as another")
+        # A key that is too new to be known is no "no".
+        failed = server.log.count("[login-failed]")
+        issuer.keys["second"] = ECKey.generate_key("P-256", {"kid": "second"})
+        assert "454 4.7.0" in await sent(issuer.token("second"))
+        await server.logs("was asked for its keys a moment ago")
+        assert server.log.count("[login-failed]") == failed
+        assert "[login-unavailable]" not in server.log
         # The issuer was asked for its keys once.
         assert issuer.asked == ["/keys"]
         assert f"mechanism={mechanism}" in server.log
@@ -438,6 +488,57 @@ async def test_an_issuer_that_is_down_refuses_nobody(
         assert "454 4.7.0" in done.stderr
         await server.logs("[issuer-down]")
         assert server.log.count("[login-failed]") == 0
+
+
+@pytest.mark.peers("curl", "gsasl", "slapd")
+@in_reactor
+async def test_who_is_proved_by_an_address_may_be_called_by_it(
+    tmp_path: Path, peer: Peer
+) -> None:
+    """A mail program says the address, and the directory calls people by a uid."""
+    address = "carla.jung@example.org"
+    slapd = Slapd(
+        peer("slapd"),
+        tmp_path / "ldap",
+        free_port(),
+        (person("cjung", mail=address), person("dirk", mail="dirk@example.org")),
+    )
+    ca = await in_thread(slapd.prepare)
+    await in_thread(slapd.start)
+    (tmp_path / "reader").write_text("reader\n")
+    issuer = Issuer(reactor, tmp_path)
+    both = ClientAuthority(tmp_path).make(
+        "both.pem", [x509.RFC822Name("dirk@example.org"), x509.RFC822Name(address)]
+    )
+    more = (
+        DIRECTORY.format(url=slapd.url, ca=ca)
+        + 'filter = "(|(uid={login})(mail={login}))"\n'
+        + issuer.settings()
+        + 'user_claim = "email"\n'
+    )
+    async with serving(tmp_path, log_in='order = ["ldap"]') as server:
+        await server.stop()
+        with_clients(server, more)
+        await server.start()
+        words = by_token("XOAUTH2", issuer.token(email=address), address)
+        done = await in_thread(
+            # Who may send as whom is not what is looked at here.
+            lambda: curl(peer, server, *words, "--mail-from", address)
+        )
+        assert "235 2.7.0" in done.stderr
+        for wanted in (address, "cjung", "dirk"):
+            words = ("--authorization-id", wanted, "--x509-cert-file", both)
+            _, said = await in_thread(
+                lambda words=words: gsasl(  # type: ignore[misc]
+                    peer, server, "EXTERNAL", *words, "--x509-key-file", both
+                )
+            )
+            assert "235 2.7.0" in said
+        await server.until(lambda: server.log.count("[login-succeeded]") == 4)
+        logins = [line for line in server.log.splitlines() if "login-succeeded" in line]
+        assert ["login=cjung" in one for one in logins] == [True, True, True, False]
+    await issuer.close()
+    await in_thread(slapd.stop)
 
 
 def with_clients(server: OneProcess, more: str = "") -> None:

@@ -23,9 +23,10 @@ from submitd.auth.checkers import (
 )
 from submitd.auth.directory import lock_in
 from submitd.auth.errors import AccountLocked, DirectoryUnavailable
-from submitd.auth.files import TableFile, parse_passwords
+from submitd.auth.files import TableFile
 from submitd.auth.hashes import HashThreads
 from submitd.auth.ldap import Filter
+from submitd.auth.passwords import read_password_table
 from tests.support.awaited import awaited
 from tests.support.in_reactor import in_reactor
 from tests.support.known_entries import KnownEntries, entry, people
@@ -211,7 +212,7 @@ def password_file(
     path.write_text(text)
     events = RecordedEvents()
     return PasswordFileChecker(
-        TableFile(Clock(), path, parse_passwords, events),
+        TableFile(Clock(), path, read_password_table, events),
         threads,
         events,
         login_domains=frozenset({"example.org"}),
@@ -321,10 +322,14 @@ async def test_a_password_file_serves_other_ways_to_log_in(tmp_path: Path) -> No
         checker = password_file(tmp_path / "passwords", threads, text)
         assert await checker.keys("ALICE@example.org") == PENCIL
         assert await checker.secret("bob") == "builder"
-        assert await checker.account("Bob@example.org") == "bob"
-        with pytest.raises(AccountLocked):
-            await checker.account("carol")
-        for ask in (checker.keys, checker.secret, checker.account):
+        for by_others in (True, False):
+            found = await checker.account("Bob@example.org", by_others=by_others)
+            assert found == "bob"
+            with pytest.raises(AccountLocked):
+                await checker.account("carol", by_others=by_others)
+            with pytest.raises(NotTheirs):
+                await checker.account("nobody", by_others=by_others)
+        for ask in (checker.keys, checker.secret):
             with pytest.raises(NotTheirs):
                 await ask("nobody")
         for login in ("bob", "carol"):
@@ -332,6 +337,19 @@ async def test_a_password_file_serves_other_ways_to_log_in(tmp_path: Path) -> No
                 await checker.keys(login)
         with pytest.raises(NotTheirs):
             await checker.secret("alice")
+
+
+@in_reactor
+async def test_who_others_name_is_nobody_of_a_like_spelling(tmp_path: Path) -> None:
+    """For an issuer jess and jeß are two; who has jess's password is jess."""
+    async with hash_threads() as threads:
+        checker = password_file(tmp_path / "passwords", threads, "jess:{PLAIN}pencil\n")
+        assert await checker.prove("jeß", "pencil") == "jess"
+        assert await checker.secret("jeß") == "pencil"
+        assert await checker.account("jeß", by_others=False) == "jess"
+        assert await checker.account("Jess", by_others=True) == "jess"
+        with pytest.raises(NotTheirs):
+            await checker.account("jeß", by_others=True)
 
 
 @pytest.mark.parametrize(
@@ -356,8 +374,10 @@ async def test_what_a_password_file_can_serve_is_seen_once_it_is_read(
         for _ in ("looked through", "remembered"):
             assert checker.serves_keys is keys
             assert checker.serves_secrets is secrets
+            assert bool(checker.looks) is (KEYS in text)
         (tmp_path / "passwords").unlink()
         fresh = password_file(tmp_path / "others", threads, text)
         (tmp_path / "others").unlink()
         await fresh.load()
         assert not fresh.serves_keys
+        assert not fresh.looks

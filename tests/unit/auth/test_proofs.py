@@ -20,10 +20,16 @@ from submitd.auth.checkers import (
     NotTheirs,
     StackedChecker,
 )
-from submitd.auth.errors import AccountLocked, DirectoryUnavailable, TooManyFailures
+from submitd.auth.errors import (
+    AccountLocked,
+    AskedAlready,
+    DirectoryUnavailable,
+    TooManyFailures,
+)
 from submitd.auth.known import KnownNetworks
+from submitd.auth.passwords import ScramLook
 from submitd.auth.portal import LoginPortal, SubmitterRealm
-from submitd.auth.proofs import KnownKeys, Proofs, ScramLooks
+from submitd.auth.proofs import KnownKeys, MadeUpKeys, Proofs
 from submitd.auth.submitter import Submitter
 from submitd.auth.throttle import LocalLoginCounts, LoginLimits
 from submitd.sasl.channel import CertificateNames, Channel
@@ -56,12 +62,17 @@ class Source:
     def __init__(self, *known: str, locked: Sequence[str] = ()) -> None:
         self.known = known
         self.locked = locked
+        self.also: dict[str, str] = {}
+        """Canonical logins, by further names of people."""
+
         self.serves_keys = True
         self.serves_secrets = True
+        self.looks: dict[ScramLook, int] = {}
         self.is_silent = False
         self.asked = 0
 
-    async def account(self, login: str) -> str:
+    async def account(self, login: str, *, by_others: bool) -> str:  # noqa: ARG002
+        login = self.also.get(login.lower(), login)
         return await self._has(login, login.lower())
 
     async def keys(self, login: str) -> ScramKeys:
@@ -90,6 +101,8 @@ class Tokens:
     async def user_of(self, token: str) -> str:
         if token == "down":
             raise DirectoryUnavailable("down")
+        if token.startswith("new "):
+            raise AskedAlready("a moment ago")
         if token == "bad":
             raise UnauthorizedLogin("not valid")
         return token
@@ -97,7 +110,7 @@ class Tokens:
 
 def channel(*emails: str) -> Channel:
     names = CertificateNames("CN=x", emails, (), "0123")
-    return Channel(lambda _: None, names)
+    return Channel({"tls-exporter": b"bound"}.get, names)
 
 
 class Site:
@@ -116,9 +129,10 @@ class Site:
         self.proofs = Proofs(
             mechanisms,
             sources,
-            looks=ScramLooks(iterations=4096, salt=16, secret=b"of this start"),
+            made_up=MadeUpKeys(b"of this server", ScramLook(4096, 16)),
             tokens=Tokens() if tokens else None,
             certificates=ByEmail() if certificates else None,
+            login_domains=frozenset({"example.org"}),
             nonce=lambda: f"nonce{next(numbers)}",
             hostname="submit.example.org",
         )
@@ -185,11 +199,25 @@ class Site:
 def test_all_ways_are_offered_in_the_order_that_devices_expect() -> None:
     site = Site(Source("alice"))
     assert site.offered(channel("alice@example.org")) == " ".join(MECHANISMS)
-    assert site.offered(Channel(lambda _: None)) == (
-        "PLAIN LOGIN SCRAM-SHA-256-PLUS SCRAM-SHA-256 OAUTHBEARER XOAUTH2 CRAM-MD5"
-    )
+    for kind in ("tls-exporter", "tls-server-end-point"):
+        assert site.offered(Channel({kind: b"bound"}.get)) == (
+            "PLAIN LOGIN SCRAM-SHA-256-PLUS SCRAM-SHA-256 OAUTHBEARER XOAUTH2 CRAM-MD5"
+        )
     # Before TLS nothing can be bound, or shown.
     assert site.offered() == ("PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER XOAUTH2 CRAM-MD5")
+
+
+@pytest.mark.rfc("5802", "6")
+def test_plus_is_not_offered_where_nothing_can_be_bound() -> None:
+    """As under TLS 1.2 with an Ed25519 certificate. Who says "y" is right there."""
+    site = Site(Source("alice"))
+    bare = Channel(lambda _: None)
+    assert site.offered(bare).startswith("PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER")
+    for where, is_refused in ((bare, False), (channel(), True)):
+        offered = {one.name: one for one in site.portal.mechanisms(where)}
+        exchange = offered["SCRAM-SHA-256"].start()
+        step = exchange.respond(b"y,,n=alice,r=abc")
+        assert isinstance(step, KeysProof) is is_refused
 
 
 def test_only_what_is_wanted_is_offered_whatever_its_order() -> None:
@@ -234,8 +262,33 @@ def test_made_up_keys_are_always_the_same_for_a_name() -> None:
     assert site.keys("GHOST@example.org").keys == ghost.keys
     assert site.keys("other").keys != ghost.keys
     assert (len(ghost.keys.salt), ghost.keys.iterations) == (16, 4096)
-    # Another start has another secret, other workers of this one have not.
+    # Other workers have the same secret, and so has the next start.
     assert Site(Source("alice")).keys("ghost").keys == ghost.keys
+
+
+def test_made_up_keys_look_as_those_do_that_there_are() -> None:
+    """Keys of other years than most must not stand out either."""
+    file, directory = Source("alice"), Source("bob")
+    old, new = ScramLook(4096, 100), ScramLook(65536, 12)
+    file.looks = {old: 30, new: 10}
+    site = Site(file)
+
+    def look(name: str) -> ScramLook:
+        made = awaited(site.proofs.keys(name, name)).keys
+        return ScramLook(made.iterations, len(made.salt))
+
+    names = [f"ghost{number}" for number in range(400)]
+    seen = [look(name) for name in names]
+    assert set(seen) == {old, new}
+    assert 240 < seen.count(old) < 360
+    assert [look(name) for name in names] == seen
+    # A few more people, and nearly all stay as they were.
+    file.looks = {old: 31, new: 10}
+    changed = [name for name, one in zip(names, seen, strict=True) if look(name) != one]
+    assert len(changed) < 12
+    # Where one cannot tell it is as configured.
+    site = Site(file, directory)
+    assert {look(name) for name in names} == {ScramLook(4096, 16)}
 
 
 def test_no_proof_by_made_up_keys_is_right() -> None:
@@ -269,6 +322,35 @@ def test_a_lock_shows_only_after_a_right_proof() -> None:
     with pytest.raises(AccountLocked):
         site.prove(right(), known)
     assert site.events.names == ["account-locked"]
+
+
+def test_who_asks_for_keys_and_shows_nothing_is_put_off_in_the_end() -> None:
+    source = Source("alice")
+    site = Site(source)
+    for number in range(120):
+        site.keys(f"user{number}")
+    source.asked = 0
+    with pytest.raises(TooManyFailures):
+        site.keys("alice")
+    assert source.asked == 0
+    assert site.events.names == ["log-ins-abandoned"]
+
+
+def test_who_shows_a_proof_has_left_no_question_open() -> None:
+    site = Site(Source("alice"))
+    for _ in range(200):
+        assert site.prove(right(), site.keys("alice")) == "alice"
+    assert site.events.names == []
+
+
+def test_tokens_made_up_while_their_issuer_is_not_asked_again_are_no_free_try() -> None:
+    """It cannot be told, and still somebody may make them up without end."""
+    site = Site(Source("alice"))
+    for number in range(120):
+        with pytest.raises(AskedAlready):
+            site.prove(Token("", f"new {number}"))
+    with pytest.raises(TooManyFailures):
+        site.prove(Token("", "alice"))
 
 
 def test_keys_that_cannot_be_looked_up_are_no_refusal() -> None:
@@ -344,6 +426,25 @@ def test_nobody_acts_as_another_by_a_token_or_a_certificate() -> None:
         site.prove(right(authzid="bob"), site.keys("alice"))
 
 
+@pytest.mark.rfc("4422", "2")
+def test_who_is_proved_by_an_address_may_be_called_by_it() -> None:
+    """XOAUTH2 must say a name, and mail programs say the address."""
+    source = Source("asmith", "bob")
+    source.also = {"alice.smith@corp.example": "asmith"}
+    site = Site(source)
+    address = "alice.smith@corp.example"
+    shown = channel("bob", address)
+    for wanted in ("", address, "Alice.Smith@corp.example", "asmith"):
+        assert site.prove(Token(wanted, address)) == "asmith"
+        alone = channel(address)
+        assert site.prove(Certificate(wanted), channel=alone) == "asmith"
+        # A certificate of several people's is for whom it is asked.
+        login = site.prove(Certificate(wanted), channel=shown)
+        assert login == ("asmith" if wanted else "bob")
+    with pytest.raises(UnauthorizedLogin, match="another"):
+        site.prove(Token("alice.smith@other.example", address))
+
+
 def test_only_who_has_logged_in_is_known_from_there() -> None:
     """Or an insider makes networks of his own known for others."""
     site = Site(Source("alice", "bob"))
@@ -353,6 +454,18 @@ def test_only_who_has_logged_in_is_known_from_there() -> None:
     assert not site.networks.knows("bob", "192.0.2.1")
     site.prove(Token("", "alice"))
     assert site.networks.knows("alice", "192.0.2.1")
+
+
+def test_who_guesses_at_a_password_keeps_no_token_and_no_certificate_out() -> None:
+    site = Site(Source("alice"))
+    known = site.keys("alice")
+    for _ in range(4):
+        with pytest.raises(UnauthorizedLogin):
+            site.prove(KeysProof("alice", "", "wrong password"), known)
+    with pytest.raises(TooManyFailures):
+        site.prove(digest("pencil"))
+    assert site.prove(Token("alice", "alice")) == "alice"
+    assert site.prove(Certificate("alice"), channel=channel("alice")) == "alice"
 
 
 def test_the_keys_of_a_name_are_not_those_of_one_that_is_too_long() -> None:
@@ -412,6 +525,9 @@ def test_the_first_known_name_of_a_certificate_logs_in() -> None:
     for shown in (channel("ghost"), channel(), Channel(lambda _: None), None):
         with pytest.raises(UnauthorizedLogin, match="nobody"):
             site.prove(Certificate(""), channel=shown)
+    odd = channel("\uff41lice", "al\u00adice")
+    with pytest.raises(UnauthorizedLogin, match="nobody"):
+        site.prove(Certificate(""), channel=odd)
     unruled = Site(Source("alice"), certificates=False)
     with pytest.raises(UnauthorizedLogin, match="nobody"):
         unruled.prove(Certificate(""), channel=channel("alice"))
@@ -427,10 +543,14 @@ def test_a_directory_has_keys_and_locks() -> None:
     assert source.serves_keys
     assert not source.serves_secrets
     assert awaited(source.keys("alice@example.org".replace("a", "A", 1))) == PENCIL
-    assert awaited(source.account("Alice")) == "Alice"
+    assert awaited(source.account("Alice", by_others=True)) == "Alice"
     with pytest.raises(AccountLocked):
-        awaited(source.account("Late"))
-    for ask in (source.keys("Late"), source.keys("Ghost"), source.account("Ghost")):
+        awaited(source.account("Late", by_others=True))
+    for ask in (
+        source.keys("Late"),
+        source.keys("Ghost"),
+        source.account("Ghost", by_others=True),
+    ):
         with pytest.raises(NotTheirs):
             awaited(ask)
     with pytest.raises(NotTheirs):

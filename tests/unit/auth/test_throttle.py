@@ -305,6 +305,50 @@ def test_a_known_network_is_no_licence_to_guess() -> None:
     assert site.is_braked("dave")
 
 
+def unguessable(account: str, client: str, number: int = 0) -> Attempt:
+    return Attempt(client, account, f"token {number}", is_guessable=False)
+
+
+def tried(site: Site, attempt: Attempt, outcome: Outcome = Outcome.WRONG) -> bool:
+    """Whether it was put off; else it is over at once."""
+    place = site.counts.begin(attempt)
+    site.counts.ended(attempt, place, outcome)
+    return place.is_braked
+
+
+def test_guesses_at_a_password_shut_out_no_token() -> None:
+    """It cannot be guessed, and who has it comes from changing addresses."""
+    site = Site()
+    site.fail(3, client="198.51.100.1")
+    assert site.is_braked(client="203.0.113.7")
+    assert not tried(site, unguessable("alice", "203.0.113.7"), Outcome.RIGHT)
+
+
+def test_a_wrong_token_counts_for_its_address_and_not_for_the_account() -> None:
+    site = Site()
+    for number in range(5):
+        assert not tried(site, unguessable("alice", HERE, number))
+    assert tried(site, unguessable("bob", HERE, 9))
+    assert site.is_braked("bob")
+    assert not site.is_braked("alice", "203.0.113.7")
+
+
+def test_a_token_is_let_in_where_its_owner_is_known_whatever_others_do_there() -> None:
+    site = Site()
+    tried(site, unguessable("alice", HERE), Outcome.RIGHT)
+    site.fail(8, "carol")
+    site.fail(3, "alice")
+    assert site.is_braked("carol")
+    assert site.is_braked("alice")
+    assert not tried(site, unguessable("alice", HERE), Outcome.RIGHT)
+    for number in range(3):
+        assert not tried(site, unguessable("alice", HERE, number))
+    assert tried(site, unguessable("alice", HERE), Outcome.RIGHT)
+    name = "alice by token or certificate from 192.0.2.1"
+    assert name in [one.name for one in site.counts.braked()]
+    assert name in site.counts.unblock("alice")
+
+
 def test_a_known_network_is_forgotten_after_its_time() -> None:
     site = Site()
     site.attempt(outcome=Outcome.RIGHT)

@@ -4,7 +4,7 @@ import hmac
 import json
 import warnings
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from submitd.auth.errors import DirectoryUnavailable
 from submitd.auth.files import HalfWritten, TableFile
 from submitd.auth.tokens import (
+    Found,
     IntrospectedTokens,
     KeysByUrl,
     KeysInFile,
@@ -66,10 +67,20 @@ class Keys:
 
     def __init__(self, *keys: Any) -> None:  # noqa: ANN401
         self.keys = keys
+        self.newer: Sequence[Any] = ()
+        self.is_latest = True
         self.asked: list[str] = []
 
-    async def find(self, kid: str) -> list[Any]:
+    async def find(self, kid: str) -> Found:
         self.asked.append(kid)
+        return Found(self._of(kid), self.is_latest)
+
+    async def renew(self, kid: str) -> Sequence[Any]:
+        self.asked.append(f"newer {kid}")
+        self.keys = (*self.keys, *self.newer)
+        return self._of(kid)
+
+    def _of(self, kid: str) -> Sequence[Any]:
         return [one for one in self.keys if not kid or one.kid == kid]
 
 
@@ -112,6 +123,31 @@ def test_a_token_without_a_key_id_may_be_any_keys() -> None:
     assert awaited(tokens.user_of(token)) == "alice"
 
 
+@pytest.mark.parametrize("kid", ["", "new"])
+def test_a_key_that_is_new_is_asked_for_with_or_without_its_id(kid: str) -> None:
+    tokens, known = checker(EC)
+    known.is_latest = False
+    new = ECKey.generate_key("P-256", {"kid": "new"})
+    known.newer = [new]
+    header = {"alg": "ES256"} | ({"kid": kid} if kid else {})
+    token = jwt.encode(header, dict(CLAIMS), new)
+    assert awaited(tokens.user_of(token)) == "alice"
+    assert known.asked == [kid, f"newer {kid}"]
+
+
+def test_nobody_is_asked_for_new_keys_without_need() -> None:
+    """Not for another issuer's token, nor where keys have just been asked for."""
+    tokens, known = checker(EC)
+    other = ECKey.generate_key("P-256", {"kid": "other"})
+    with pytest.raises(UnauthorizedLogin, match="no key"):
+        awaited(tokens.user_of(signed(other)))
+    known.is_latest = False
+    with pytest.raises(UnauthorizedLogin, match="no key"):
+        awaited(tokens.user_of(signed(other, iss="https://evil.example")))
+    assert awaited(tokens.user_of(signed())) == "alice"
+    assert known.asked == ["other", "other", "ec"]
+
+
 @pytest.mark.rfc("7519", "4.1")
 @pytest.mark.parametrize(
     ("claims", "reason"),
@@ -130,9 +166,16 @@ def test_a_token_without_a_key_id_may_be_any_keys() -> None:
         ({"nbf": NOW + 60}, "nbf|valid"),
         ({"sub": None}, "names nobody"),
         ({"sub": ""}, "names nobody"),
-        ({"sub": "a\0b"}, "names nobody"),
+        ({"sub": "a\0b"}, "odd"),
         ({"sub": ["alice"]}, "names nobody|sub"),
         ({"sub": "a" * 321}, "names nobody"),
+        ({"sub": "al\u00adice"}, "odd"),
+        ({"sub": "\uff41lice"}, "odd"),
+        ({"sub": "alice "}, "odd"),
+        ({"sub": "a\u0327\u0301lice"}, "odd"),
+        ({"typ": "Refresh"}, "it is refresh"),
+        ({"typ": "ID"}, "it is id"),
+        ({"token_use": "id"}, "it is id"),
     ],
 )
 def test_a_token_must_be_for_us_and_for_now(
@@ -150,7 +193,8 @@ def test_a_token_must_be_for_us_and_for_now(
         {"exp": NOW - 29},
         {"nbf": NOW + 29},
         {"exp": NOW + 60.5},
-        {"sub": "al\u00adice"},
+        {"typ": "Bearer", "token_use": "access"},
+        {"email_verified": False},
     ],
 )
 def test_clocks_may_differ_a_little_and_audiences_may_be_several(
@@ -158,6 +202,23 @@ def test_clocks_may_differ_a_little_and_audiences_may_be_several(
 ) -> None:
     tokens, _ = checker(EC)
     assert awaited(tokens.user_of(signed(**claims))) == "alice"
+
+
+@pytest.mark.parametrize(
+    ("verified", "is_taken"),
+    [(True, True), ("true", True), (None, True), (False, False), ("false", False)],
+)
+def test_an_address_is_no_name_where_the_issuer_has_not_verified_it(
+    verified: object, is_taken: bool
+) -> None:
+    """Anybody may write another's address into a profile."""
+    tokens, _ = checker(EC, user_claim="email")
+    token = signed(email="alice@example.org", email_verified=verified)
+    if is_taken:
+        assert awaited(tokens.user_of(token)) == "alice@example.org"
+    else:
+        with pytest.raises(UnauthorizedLogin, match="not verified"):
+            awaited(tokens.user_of(token))
 
 
 @pytest.mark.parametrize(
@@ -210,6 +271,47 @@ def test_only_configured_algorithms_are_looked_at() -> None:
         with pytest.raises(UnauthorizedLogin):
             awaited(tokens.user_of(token))
     assert known.asked in ([], ["ec"])
+
+
+def raw(header: Mapping[str, Any], payload: bytes = b"") -> str:
+    """Signed by EC, whatever it says."""
+    return jws.serialize_compact(
+        {"alg": "ES256", "kid": "ec", **header},
+        payload or json.dumps(CLAIMS).encode(),
+        EC,
+        registry=JWSRegistry(algorithms=["ES256"], strict_check_header=False),
+    )
+
+
+@pytest.mark.rfc("7515", "4")
+@pytest.mark.parametrize(
+    "header",
+    [{"pi.atm": "1"}, {"nonce": "x"}, {"x5c": ["A" * 2000]}, {"typ": "at+jwt"}],
+)
+def test_what_else_a_header_says_is_ignored(header: Mapping[str, Any]) -> None:
+    tokens, _ = checker(EC)
+    assert awaited(tokens.user_of(raw(header))) == "alice"
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        (raw({"x5c": ["A" * 8192]}), "no signed token"),
+        (raw({"typ": "logout+jwt"}), "it is logout"),
+        (raw({"typ": "application/secevent+jwt"}), "it is application/secevent"),
+        (unsigned({"alg": "ES256", "crit": ["x"], "x": 1}), "header"),
+        (unsigned({"alg": "ES256", "crit": 5}), "header"),
+        (unsigned({"alg": "ES256", "x5c": 5}), "header"),
+        (unsigned({"alg": "ES256"}), "no key"),
+        (raw({}, b"[]"), "no signed token"),
+        (raw({}, b"{"), "no signed token"),
+        (raw({}, b"[" * 5000), "no signed token"),
+    ],
+)
+def test_a_refusal_tells_form_from_signature(token: str, reason: str) -> None:
+    tokens, _ = checker(EC)
+    with pytest.raises(UnauthorizedLogin, match=reason):
+        awaited(tokens.user_of(token))
 
 
 def test_a_key_signs_in_its_own_way_alone() -> None:
@@ -305,14 +407,27 @@ def test_what_is_no_key_set_is_none(text: str) -> None:
         read_key_set(text)
 
 
+def test_so_many_keys_are_taken_and_no_more() -> None:
+    """A token without an id is compared with each."""
+    odd = {"kty": "oct", "k": "AAAA"}
+    own = EC.as_dict(private=False)
+    written: list[object] = [odd] * 30
+    written += [{**own, "kid": str(number)} for number in range(30)]
+    keys = read_key_set(json.dumps({"keys": written}))
+    assert [one.kid for one in keys] == [str(number) for number in range(20)]
+
+
 @in_reactor
 async def test_keys_may_stand_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(json.dumps({"keys": [EC.as_dict(private=False)]}))
     keys = KeysInFile(TableFile(Clock(), path, read_key_set, RecordedEvents()))
-    assert [one.kid for one in await keys.find("ec")] == ["ec"]
-    assert [one.kid for one in await keys.find("")] == ["ec"]
-    assert await keys.find("rsa") == []
+    for kid in ("ec", ""):
+        found = await keys.find(kid)
+        assert found.is_latest
+        assert [one.kid for one in found.keys] == ["ec"]
+        assert await keys.renew(kid) == found.keys
+    assert (await keys.find("rsa")).keys == []
 
 
 class Web:
@@ -338,7 +453,10 @@ class Web:
         return self.says or json.dumps({"keys": written}).encode()
 
     def finds(self, kid: str = "ec") -> bool:
-        return bool(awaited(self.known.find(kid)))
+        return bool(awaited(self.known.find(kid)).keys)
+
+    def renews(self, kid: str) -> bool:
+        return bool(awaited(self.known.renew(kid)))
 
 
 def test_keys_are_asked_for_once_and_again_when_they_are_old() -> None:
@@ -351,19 +469,41 @@ def test_keys_are_asked_for_once_and_again_when_they_are_old() -> None:
     assert web.asked == 2
 
 
-def test_an_unknown_key_is_asked_for_once_a_minute() -> None:
-    """Anybody can make up a key id."""
+def test_nobody_waits_for_keys_where_older_ones_are_at_hand() -> None:
+    web = Web()
+    assert awaited(web.known.find("ec")).is_latest
+    web.clock.advance(3601)
+    web.waits = Deferred()
+    for _ in range(3):
+        assert not awaited(web.known.find("ec")).is_latest
+        web.clock.advance(100)
+    assert web.asked == 2
+    # Who needs a newer one waits for that question, and makes none of his own.
+    web.keys.append(ECKey.generate_key("P-256", {"kid": "new"}))
+    newer = Deferred.fromCoroutine(web.known.renew("new"))
+    web.waits.callback(None)
+    assert [one.kid for one in awaited(newer)] == ["new"]
+    assert web.asked == 2
+
+
+def test_new_keys_are_asked_for_once_a_minute_and_it_cannot_be_told_between() -> None:
+    """Anybody can make up a key id: that must not make new tokens wrong."""
     web = Web()
     assert web.finds()
     web.keys.append(ECKey.generate_key("P-256", {"kid": "new"}))
-    for _ in range(5):
+    for _ in range(6):
         assert not web.finds("new")
+        with pytest.raises(DirectoryUnavailable, match="a moment ago"):
+            web.renews("new")
         web.clock.advance(10)
     assert web.asked == 1
-    web.clock.advance(10)
+    assert web.renews("new")
     assert web.finds("new")
-    assert not web.finds("none")
     assert web.asked == 2
+    with pytest.raises(DirectoryUnavailable):
+        web.renews("none")
+    web.clock.advance(60)
+    assert not web.renews("none")
 
 
 def test_an_issuer_that_is_down_leaves_its_keys_in_use_for_a_day() -> None:
@@ -375,7 +515,7 @@ def test_an_issuer_that_is_down_leaves_its_keys_in_use_for_a_day() -> None:
         assert web.finds()
     # A key that it might have meanwhile is "cannot tell", and no refusal.
     with pytest.raises(DirectoryUnavailable, match="down"):
-        web.finds("new")
+        web.renews("new")
     web.clock.advance(3601)
     with pytest.raises(DirectoryUnavailable, match="down"):
         web.finds()
@@ -406,7 +546,7 @@ def test_all_who_wait_for_keys_get_them_from_one_question() -> None:
     assert web.asked == 1
     web.waits.callback(None)
     assert isinstance(heard[0], Failure)
-    assert [len(one) for one in heard[1:]] == [1, 1]  # type: ignore[arg-type]
+    assert [len(one.keys) for one in heard[1:]] == [1, 1]  # type: ignore[attr-defined]
 
 
 # Introspection
@@ -440,6 +580,9 @@ def test_an_issuer_says_whose_token_it_is() -> None:
     said = {"active": True, "aud": "submit", "sub": "alice"}
     assert introspected(said) == "alice"
     assert introspected(said | {"exp": NOW + 60, "iss": ISSUER}) == "alice"
+    assert introspected(said | {"token_type": "Bearer"}) == "alice"
+    absent = dict.fromkeys(("exp", "nbf", "iat", "iss", "jti", "scope", "typ"))
+    assert introspected(said | absent) == "alice"
 
 
 @pytest.mark.rfc("7662", "2.2")
@@ -455,6 +598,7 @@ def test_an_issuer_says_whose_token_it_is() -> None:
         {"exp": NOW - 60},
         {"iss": "https://id.example.com"},
         {"sub": None},
+        {"token_type": "refresh_token"},
     ],
 )
 def test_a_token_that_is_not_active_or_not_ours_is_refused(

@@ -260,6 +260,15 @@ def test_keys_that_look_unlike_made_up_ones_are_odd(operator: Operator) -> None:
 
     operator.add("[log_in.scram]\niterations = 10000\n")
     _, out, _ = operator.run("check")
+    assert "log-in by SCRAM" not in out
+
+    operator.add(
+        '[ldap]\nservers = ["ldaps://ldap.example.org"]\nbase = "dc=example"\n'
+        'scram_attribute = "authPassword"\nbind_dn = "cn=submitd"\n'
+        'bind_password_file = "reader"\n'
+    )
+    (operator.folder / "reader").write_text("secret")
+    _, out, _ = operator.run("check")
     assert (
         "odd          log-in by SCRAM: 1 of 1 keys look otherwise than [log_in.scram] "
         "says, with 4096 iterations and 16 octets of salt: who asks learns which "

@@ -169,6 +169,7 @@ def test_an_operator_lists_and_unblocks(tmp_path: Path) -> None:
         "address": 0,
         "network": 0,
         "way": 0,
+        "proof": 0,
     }
     for asked in ({}, {"name": ""}, {"name": 7}, {"all": "yes"}):
         assert awaited(site.logins.unblock_asked(asked))["ok"] is False

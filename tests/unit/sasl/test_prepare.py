@@ -1,5 +1,10 @@
+import stringprep
+from collections.abc import Callable, Sequence
+from re import Pattern
+
 import pytest
 
+from submitd.sasl import prepare as tables
 from submitd.sasl.prepare import prepare
 
 
@@ -61,3 +66,35 @@ def test_what_is_longer_than_any_name_or_password_is_no_work(text: str) -> None:
     """U+FDFA becomes eighteen characters, each of which is looked at."""
     assert prepare(text) is None
     assert prepare(text[:20]) is not None
+
+
+@pytest.mark.rfc("3454", "3.1")
+@pytest.mark.parametrize(
+    ("written", "standard"),
+    [
+        (tables._NOTHING, [stringprep.in_table_b1]),
+        (tables._SPACES, [stringprep.in_table_c12]),
+        (tables._RIGHT_TO_LEFT, [stringprep.in_table_d1]),
+        (
+            tables._PROHIBITED,
+            [
+                stringprep.in_table_c12,
+                stringprep.in_table_c21_c22,
+                stringprep.in_table_c3,
+                stringprep.in_table_c4,
+                stringprep.in_table_c5,
+                stringprep.in_table_c6,
+                stringprep.in_table_c7,
+                stringprep.in_table_c8,
+                stringprep.in_table_c9,
+            ],
+        ),
+    ],
+    ids=["B.1", "C.1.2", "D.1", "C"],
+)
+def test_the_tables_are_the_standards_in_all_of_unicode(
+    written: Pattern[str], standard: Sequence[Callable[[str], bool]]
+) -> None:
+    for one in map(chr, range(0x110000)):
+        expected = any(is_in(one) for is_in in standard)
+        assert (written.fullmatch(one) is not None) is expected, hex(ord(one))

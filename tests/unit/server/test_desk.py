@@ -3,15 +3,17 @@
 from collections.abc import Awaitable
 from typing import Any, cast
 
+import pytest
 from twisted.internet.task import Clock
 
+from submitd.auth.errors import AskedAlready, DirectoryUnavailable
 from submitd.auth.submitter import Anything, Permission, Submitter
 from submitd.mail.usage import Usage
 from submitd.observe.metrics import Metrics
 from submitd.policy.priority import Priorities
 from submitd.policy.quota import Quota, Quotas
 from submitd.server.allowance import Allowances
-from submitd.server.desk import CANNOT_STORE, Desk, DeskServices
+from submitd.server.desk import CANNOT_STORE, CANNOT_TELL, Desk, DeskServices
 from submitd.server.intake import ContentRules
 from submitd.smtp.event import PasswordOffered
 from submitd.smtp.reply import Reply
@@ -110,6 +112,40 @@ def test_a_log_in_that_its_client_gave_up_holds_no_place_behind_the_next() -> No
     assert places.taken == ["bob"]
     desk.close()
     assert places.taken == []
+
+
+class Silent(Portal):
+    """It cannot tell."""
+
+    def __init__(self, problem: Exception) -> None:
+        self.problem = problem
+
+    async def login(self, *_: str) -> Submitter:
+        raise self.problem
+
+
+@pytest.mark.parametrize(
+    ("problem", "event", "result"),
+    [
+        (DirectoryUnavailable("down"), "login-unavailable", "unavailable"),
+        (AskedAlready("a moment ago"), "login-braked", "braked"),
+    ],
+)
+def test_nobody_is_woken_for_what_any_client_can_bring_about(
+    problem: Exception, event: str, result: str
+) -> None:
+    """A made-up token, while its issuer is not asked again for keys."""
+    events, metrics = RecordedEvents(), Metrics()
+    _, desk = make_desk(events, metrics, portal=Silent(problem))
+    answer = desk.answer(PasswordOffered("PLAIN", "alice", "", "x"))
+    assert isinstance(answer, Awaitable)
+    assert awaited(answer) == CANNOT_TELL
+    ((name, facts),) = events.emitted
+    assert (name, facts["reason"]) == (event, str(problem))
+    counted = metrics.registry.get_sample_value(
+        "submitd_logins_total", {"result": result}
+    )
+    assert counted == 1
 
 
 def test_where_the_counts_cannot_be_read_the_message_is_put_off() -> None:
