@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from submitd.auth.errors import DirectoryUnavailable, TooManyFailures
-from submitd.auth.portal import LoginPortal
+from submitd.auth.portal import Audience, LoginPortal
 from submitd.auth.proofs import KnownKeys
 from submitd.auth.submitter import Submitter
 from submitd.mail.address import Mailbox
@@ -51,7 +51,7 @@ from submitd.smtp.event import (
     SenderOffered,
     TransactionAborted,
 )
-from submitd.smtp.reply import Reply, priority_assigned
+from submitd.smtp.reply import BRAKED, Reply, priority_assigned
 from submitd.smtp.server import ServerSession
 from submitd.spool.store import Spool, Spooled, SpoolFull, SpoolUnavailable
 
@@ -64,9 +64,6 @@ LOGIN_REFUSED: Final = Reply(
 )
 CANNOT_TELL: Final = Reply(
     454, EnhancedCode(4, 7, 0), "Cannot check passwords now, try again later"
-)
-BRAKED: Final = Reply(
-    454, EnhancedCode(4, 7, 0), "Too many failed log-ins, try again later"
 )
 CROWDED: Final = Reply(
     454,
@@ -131,6 +128,7 @@ class Desk:
         self._trusted_as = trusted_as
         self._who: Submitter | None = None
         self._place: str | None = None
+        self._audience = Audience()
         self._is_closed = False
         self._tls: TlsFacts | None = None
         self._channel: Channel | None = None
@@ -186,6 +184,7 @@ class Desk:
     def close(self) -> None:
         """The client is gone: its place among the sessions of its login is free."""
         self._is_closed = True
+        self._audience.leave()
         self._give_place()
 
     def _give_place(self) -> None:
@@ -200,7 +199,9 @@ class Desk:
         portal, name = self._services.portal, wanted.authcid[:_MOST_OF_A_NAME]
         self._known = None
         try:
-            self._known = await portal.keys(wanted.authcid, self._client)
+            self._known = await portal.keys(
+                wanted.authcid, self._client, self._audience
+            )
         except (TooManyFailures, DirectoryUnavailable) as problem:
             return self._put_off(problem, name, self._attempt_by(wanted.mechanism))
         return KeysFound(self._known.keys)
@@ -231,10 +232,18 @@ class Desk:
         known, self._known = self._known, None
         if isinstance(offered, PasswordOffered):
             return await portal.login(
-                offered.authcid, offered.authzid, offered.password, self._client
+                offered.authcid,
+                offered.authzid,
+                offered.password,
+                self._client,
+                self._audience,
             )
         return await portal.prove(
-            _proof_in(offered), self._client, known=known, channel=self._channel
+            _proof_in(offered),
+            self._client,
+            known=known,
+            channel=self._channel,
+            audience=self._audience,
         )
 
     async def _log_in(self, offered: PasswordOffered | ProofOffered) -> Reply:

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -34,7 +34,7 @@ from submitd.observe.events import (
 )
 from submitd.observe.metrics import Metrics
 from submitd.sasl.channel import Channel
-from submitd.server.limits import ConnectionCounts, Strangers
+from submitd.server.limits import ConnectionCounts, Room, Strangers
 from submitd.server.proxy import BadProxyHeader, read_proxy_header
 from submitd.smtp.conversation import Answer
 from submitd.smtp.event import Event, KeysFound, SenderOffered, TlsWanted
@@ -42,6 +42,8 @@ from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession
 from submitd.tls.peer import channel_of
 from submitd.tls.server import ServerTls
+
+T = TypeVar("T")
 
 LOCAL_FAULT: Final = Reply(421, EnhancedCode(4, 3, 0), "Local fault, closing")
 TOO_MANY: Final = Reply(
@@ -241,7 +243,7 @@ class SubmissionProtocol(Connection):
         Under TLS this never comes: there an end without a word may be anybody's.
         """
         self._has_finished = True
-        if not (self._busy or self._lost):
+        if not (self._busy or self._lost or self._choked):
             self._hang_up()
 
     def writeConnectionLost(self) -> None:
@@ -316,49 +318,54 @@ class SubmissionProtocol(Connection):
 
     def give_way(self) -> str | None:
         """As `Stranger.give_way`."""
-        if self._busy or self._lost or self._hung_up or self._session.may_send:
+        if self._session.may_send:
             return None
         self._counted = False
-        self.factory.strangers.discard(self)
-        self._end = "displaced"
-        if self._handshaking or not self._may_be_told():
+        if self._hung_up:
             self.transport.abortConnection()
+        elif self._busy or self._handshaking or not self._may_be_told():
+            self._abort("displaced")
         else:
             self._interrupt(TOO_MANY, "displaced")
         return self._client
 
-    def _enter(self) -> None:
-        counts = self.factory.counts
-        admitted = (
-            counts.opened(self._client)
-            if self._proxy is None
-            else counts.named(self._client)
-        )
-        if admitted is True:
-            self._admit()
-        else:
-            self._drive(self._enter_later(admitted))
+    def _abort(self, end: str) -> None:
+        """End it without a word; to a question that is open nobody hears the answer."""
+        self._end = end
+        self._session.connection_lost()
+        self.transport.abortConnection()
 
-    async def _enter_later(self, admitted: bool | Awaitable[bool]) -> None:
-        if self._proxy is not None:
-            admitted = await _settled(admitted)
+    def _enter(self) -> None:
+        factory = self.factory
+        if self._proxy is None:
+            self._drive(self._enter_by(factory.find_room(self._client)))
         else:
-            admitted = await self.factory.find_room(self._client, admitted)
-        if admitted:
-            self._admit()
+            self._drive(self._enter_by(_settled(factory.counts.named(self._client))))
+
+    async def _enter_by(self, admission: Awaitable[bool]) -> None:
+        if not await admission:
+            if not self._lost:
+                self._leave_place()
+                self._turn_away(TOO_MANY, "limit")
         elif not self._lost:
-            self._leave_place()
-            self._turn_away(TOO_MANY, "limit")
+            self._admit()
+        elif self._proxy is None:
+            self.factory.counts.closed(self._client)
+        else:
+            # Its place among all was given back when it was lost.
+            self.factory.counts.unnamed(self._client)
 
     def _admit(self) -> None:
         self._counted, self._counted_as = True, self._client
-        if self._lost:
-            self._leave_place()
-            return
         if not self._session.may_send:
-            self.factory.strangers.add(self)
+            self.factory.strangers.add(self, self._client)
         self._session.greet()
+        self._begin()
+
+    def _begin(self) -> None:
         self._busy = False
+        # It may have talked before it was spoken to.
+        self._read_on()
         self._pump()
 
     def _leave_place(self) -> None:
@@ -383,8 +390,7 @@ class SubmissionProtocol(Connection):
             self.transport.abortConnection()
             return
         self._session.refuse(answer)
-        self._busy = False
-        self._pump()
+        self._begin()
 
     def _start_tls(self) -> None:
         tls = self.factory.tls
@@ -422,7 +428,7 @@ class SubmissionProtocol(Connection):
                 if answer is None or type(answer) is Reply or type(answer) is KeysFound:
                     session.answer(answer)
                     continue
-                self._busy = True
+                self._set_busy(is_busy=True)
                 self._drive(self._answer_later(answer))  # type: ignore[arg-type]
                 return
             self._settle()
@@ -439,11 +445,30 @@ class SubmissionProtocol(Connection):
         self._flush()
         result = await answer
         self._session.answer(result)
-        self._busy = False
+        self._set_busy(is_busy=False)
         # The client's clock starts when it can do something again.
-        self._active_at = self.factory.clock.seconds()
+        self._active_at = now = self.factory.clock.seconds()
+        if min(self._left_in_all(now), default=1.0) <= 0 and not (
+            self._lost or self._session.is_closing
+        ):
+            # What is pipelined leaves no other moment to end it.
+            self._time_out()
+            return
         self._read_on()
         self._pump()
+
+    def _set_busy(self, *, is_busy: bool) -> None:
+        self._busy = is_busy
+        self._see_who_it_is()
+        if self._whole_read is not None:
+            self.factory.strangers.answering(self, is_open=is_busy)
+
+    def _see_who_it_is(self) -> None:
+        """Who has logged in is read from in whole, and gives way to nobody."""
+        if self._whole_read is not None and self._session.may_send:
+            self.transport.bufferSize = self._whole_read
+            self._whole_read, self._most_unread = None, _MOST_UNREAD
+            self.factory.strangers.discard(self)
 
     def _read_on(self) -> None:
         if self._unread and not (self._choked or self._lost):
@@ -454,10 +479,7 @@ class SubmissionProtocol(Connection):
         """Nothing to do until more bytes come: all replies leave in one write."""
         session = self._session
         self._flush()
-        if self._whole_read is not None and session.may_send:
-            self.transport.bufferSize = self._whole_read
-            self._whole_read, self._most_unread = None, _MOST_UNREAD
-            self.factory.strangers.discard(self)
+        self._see_who_it_is()
         if session.in_transaction:
             if self._transactions != session.transactions:
                 # Each has its own time, though they come one behind the other.
@@ -472,7 +494,7 @@ class SubmissionProtocol(Connection):
                 said_quit = self._ended_with is None
                 self._end = "quit" if said_quit else "sent-away"
             self._hang_up()
-        elif self._has_finished and not self._lost:
+        elif self._has_finished and not (self._lost or self._choked):
             self._hang_up()
 
     @property
@@ -486,6 +508,7 @@ class SubmissionProtocol(Connection):
         if self._hung_up:
             return
         self._hung_up = True
+        self.factory.strangers.leaving(self)
         # TLS closes when there is nobody left who could have more to say.
         self.transport.unregisterProducer()
         self.transport.loseConnection()
@@ -516,36 +539,48 @@ class SubmissionProtocol(Connection):
 
     def _watch(self) -> None:
         """Look at the clock once an interval, not once a read."""
-        limits = self.factory.time_limits
-        now = self.factory.clock.seconds()
-        left: list[float] = []
-        if self._handshaking and limits.handshake is not None:
-            left.append(self._active_at + limits.handshake - now)
-        elif not self._busy:
-            if limits.idle is not None:
-                left.append(self._active_at + limits.idle - now)
-            if limits.transaction is not None and self._transaction_at is not None:
-                left.append(self._transaction_at + limits.transaction - now)
-            if limits.session is not None:
-                left.append(self._opened_at + limits.session - now)
-            if limits.log_in is not None and not self._session.may_send:
-                left.append(self._opened_at + limits.log_in - now)
+        left = self._left(self.factory.clock.seconds())
         self._timer = None
         if left and min(left) <= 0:
             self._time_out()
             return
-        # A question that is open is ours to answer; look again soon.
+        # A question that is open may be answered at any time; look again soon.
         wait = min([*left, self.factory.look_again])
         self._timer = self.factory.clock.callLater(max(wait, 0.05), self._watch)
+
+    def _left(self, now: float) -> list[float]:
+        """Seconds that each limit leaves it; empty: none holds now."""
+        limits = self.factory.time_limits
+        if self._handshaking and limits.handshake is not None:
+            return [self._active_at + limits.handshake - now]
+        if self._busy:
+            # Who may send is not cut off: what we have just taken would come again.
+            return [] if self._session.may_send else self._left_in_all(now)
+        left = self._left_in_all(now)
+        if limits.idle is not None:
+            left.append(self._active_at + limits.idle - now)
+        if limits.transaction is not None and self._transaction_at is not None:
+            left.append(self._transaction_at + limits.transaction - now)
+        return left
+
+    def _left_in_all(self, now: float) -> list[float]:
+        """… of those that hold also while a question is open."""
+        limits = self.factory.time_limits
+        left: list[float] = []
+        if limits.session is not None:
+            left.append(self._opened_at + limits.session - now)
+        if limits.log_in is not None and not self._session.may_send:
+            left.append(self._opened_at + limits.log_in - now)
+        return left
 
     def _time_out(self) -> None:
         self.factory.events.emit(
             SESSION_TIMED_OUT, session=self._id, client=self._client
         )
-        if self._handshaking:
-            self.transport.abortConnection()
-            return
-        self._interrupt(TOO_SLOW, "time-out")
+        if self._handshaking or self._busy:
+            self._abort("time-out")
+        else:
+            self._interrupt(TOO_SLOW, "time-out")
 
     def _cut_off(self) -> None:
         self._timer = None
@@ -619,7 +654,7 @@ class ProxiedConnection(Connection):
 
     async def _enter(self) -> None:
         factory = self._factory
-        counted = await factory.find_room(None, factory.counts.opened(None))
+        counted = await factory.find_room(None)
         if not counted:
             self._refuse("limit")
         elif self._lost:
@@ -718,18 +753,23 @@ class SubmissionFactory(Factory):
             return ProxiedConnection(self, session_id, client)
         return SubmissionProtocol(self, session_id, client)
 
-    async def find_room(
-        self, address: str | None, counted: bool | Awaitable[bool]
-    ) -> bool:
-        """What ``counts.opened`` came to; a stranger gives way where it was no."""
+    async def find_room(self, address: str | None) -> bool:
+        """Count one more; a stranger gives way where no place is left for anybody.
+
+        False: there is no room. Nobody gives way to who is one too many from
+        ``address``.
+        """
         counts = self.counts
-        if await _settled(counted):
-            return True
-        if await _settled(counts.is_full()):
-            gone = self.strangers.make_room()
-            return gone is not None and await _settled(counts.replaced(gone, address))
-        # They are too many from this address, or somebody has left just now.
-        return await _settled(counts.opened(address))
+        room = await _settled(counts.opened(address))
+        if room is not Room.FULL or not self.strangers:
+            return room is Room.FOUND
+        if address is not None and not await _settled(counts.named(address)):
+            # Others from there have come at the same moment.
+            return False
+        gone = self.strangers.make_room()
+        if (spare := address if gone is None else gone) is not None:
+            counts.unnamed(spare)
+        return gone is not None
 
     def expect(self, connection: "ProxiedConnection") -> None:
         """A proxy has come, and will say for whom."""
@@ -776,8 +816,8 @@ class SubmissionFactory(Factory):
             connection.end_now()
 
 
-async def _settled(answer: bool | Awaitable[bool]) -> bool:
-    return answer if isinstance(answer, bool) else await answer
+async def _settled(answer: T | Awaitable[T]) -> T:
+    return await answer if isinstance(answer, Awaitable) else answer
 
 
 async def _nothing() -> None:

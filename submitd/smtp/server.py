@@ -82,6 +82,7 @@ class SessionLimits:
     """Commands in error since the last accepted message."""
 
     failed_log_ins: int | None = field(default=3, validator=_at_least_one)
+    """Those that the brake has put off are among them."""
 
 
 class ServerSession(Conversation):
@@ -477,6 +478,10 @@ class ServerSession(Conversation):
             self._say(verdict)
         elif verdict.is_transient:
             self._say(verdict)
+            if verdict == reply.BRAKED:
+                # No guess was made, but each of them takes its time, and the brake
+                # holds: who goes on here only keeps others out.
+                self._count_failure()
         else:
             self._object(verdict)
             if has_failed or verdict.code == 535:

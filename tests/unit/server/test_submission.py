@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -12,7 +13,7 @@ from twisted.python.failure import Failure
 from submitd.mail.trace import TlsFacts
 from submitd.observe.metrics import Metrics
 from submitd.sasl.channel import Channel
-from submitd.server.limits import Strangers
+from submitd.server.limits import Room, Strangers
 from submitd.server.submission import (
     SHUTTING_DOWN,
     SubmissionFactory,
@@ -84,24 +85,22 @@ class Site:
     def _make(self, session_id: str, client: str) -> tuple[ServerSession, Desk]:  # noqa: ARG002
         return make_session(self._settings), Desk()
 
-    def opened(self, address: str | None) -> bool:  # noqa: ARG002
+    def opened(self, address: str | None) -> Room:  # noqa: ARG002
         self.counted += self.room
-        return self.room
+        return Room.FOUND if self.room else Room.FULL
 
     def named(self, address: str) -> bool:  # noqa: ARG002
         return self.room
 
-    def is_full(self) -> bool:
-        return not self.room
-
-    def replaced(self, gone: str, address: str | None) -> bool:  # noqa: ARG002
-        return True
+    def unnamed(self, address: str) -> None:
+        """Addresses are not counted here."""
 
     def closed(self, address: str | None) -> None:  # noqa: ARG002
         self.counted -= 1
 
     def connect(self) -> tuple[SubmissionProtocol, Wire]:
-        protocol = self.factory.buildProtocol(None)
+        address = IPv4Address("TCP", "198.51.100.7", 4711)
+        protocol = self.factory.buildProtocol(address)
         assert isinstance(protocol, SubmissionProtocol)
         wire = Wire()
         protocol.makeConnection(wire)
