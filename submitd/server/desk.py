@@ -45,6 +45,7 @@ from submitd.smtp.event import (
     Event,
     KeysFound,
     KeysWanted,
+    LogInEnded,
     PasswordOffered,
     ProofOffered,
     RecipientOffered,
@@ -127,6 +128,9 @@ class Desk:
         self._client = client
         self._trusted_as = trusted_as
         self._who: Submitter | None = None
+        self._proved: tuple[Submitter, Mapping[str, str]] | None = None
+        """Who has a log-in coming, of which the client was not told yet."""
+
         self._place: str | None = None
         self._audience = Audience()
         self._is_closed = False
@@ -167,11 +171,17 @@ class Desk:
                 return self._log_in(event)
             case KeysWanted():
                 return self._find_keys(event)
-            case TransactionAborted():
-                self.abandon()
+            case LogInEnded() | TransactionAborted():
+                self._note(event)
                 return None
             case _:
                 raise TypeError(f"not a desk's question: {event!r}")
+
+    def _note(self, news: LogInEnded | TransactionAborted) -> None:
+        if isinstance(news, LogInEnded):
+            self._end_log_in(is_told=news.is_told)
+        else:
+            self.abandon()
 
     def abandon(self) -> None:
         """Drop what the transaction had begun."""
@@ -185,6 +195,8 @@ class Desk:
         """The client is gone: its place among the sessions of its login is free."""
         self._is_closed = True
         self._audience.leave()
+        if self._proved is not None:
+            self._end_log_in(is_told=False)
         self._give_place()
 
     def _give_place(self) -> None:
@@ -262,14 +274,29 @@ class Desk:
             services.metrics.logins.labels("crowded").inc()
             services.events.emit(LOGIN_BRAKED, login=who.login, reason="crowd", **facts)
             return CROWDED
-        self._who = who
-        services.metrics.logins.labels("accepted").inc()
-        services.events.emit(LOGIN_SUCCEEDED, login=who.login, **facts)
+        self._proved = who, facts
         return LOGGED_IN
 
+    def _end_log_in(self, *, is_told: bool) -> None:
+        """Logged in is who knows it; of others nothing is kept."""
+        assert self._proved is not None, "it was answered with 235"  # noqa: S101
+        services, (who, facts) = self._services, self._proved
+        self._proved = None
+        if is_told:
+            self._who = who
+            services.metrics.logins.labels("accepted").inc()
+            services.events.emit(LOGIN_SUCCEEDED, login=who.login, **facts)
+        else:
+            self._give_place()
+            services.metrics.logins.labels("abandoned").inc()
+            services.events.emit(
+                LOGIN_FAILED,
+                login=who.login,
+                reason="right, but the client did not wait to hear so",
+                **facts,
+            )
+
     async def _take_place(self, login: str) -> bool:
-        # Of a log-in whose client did not want to hear how it went.
-        self._give_place()
         if not await self._services.places.opened(login):
             return False
         self._place = login
