@@ -41,9 +41,10 @@ from submitd.process.material import Material
 from submitd.process.quota import quotas_of
 from submitd.server.allowance import Allowances
 from submitd.server.desk import Desk, DeskServices
+from submitd.server.factory import SubmissionFactory
 from submitd.server.intake import ContentRules
 from submitd.server.limits import Room, Strangers
-from submitd.server.submission import SubmissionFactory, TimeLimits
+from submitd.server.submission import TimeLimits
 from submitd.smtp import extension
 from submitd.smtp.extension import Extension
 from submitd.smtp.framing import LineEnds

@@ -3,11 +3,13 @@
 from collections import OrderedDict
 from collections.abc import Awaitable
 from enum import Enum, auto
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from attrs import Factory, define
 
 from submitd.mail.network import counted_as
+
+T = TypeVar("T")
 
 
 class Room(Enum):
@@ -167,3 +169,8 @@ class Strangers:
             self._by_size.setdefault(after, OrderedDict())[where] = None
         if after > self._most or self._most not in self._by_size:
             self._most = after
+
+
+async def settled(answer: T | Awaitable[T]) -> T:
+    """What counts in this process or in another came to."""
+    return await answer if isinstance(answer, Awaitable) else answer

@@ -1,22 +1,19 @@
 """One connection: bytes between a transport and a session. Decides nothing."""
 
-import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
-    IAddress,
     IDelayedCall,
     IHalfCloseableProtocol,
     IHandshakeListener,
     IPushProducer,
-    IReactorTime,
     ITLSTransport,
 )
-from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as Connection
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -30,20 +27,16 @@ from submitd.observe.events import (
     SESSION_TIMED_OUT,
     TLS_FAILED,
     TLS_STARTED,
-    Events,
 )
-from submitd.observe.metrics import Metrics
 from submitd.sasl.channel import Channel
-from submitd.server.limits import ConnectionCounts, Room, Strangers
-from submitd.server.proxy import BadProxyHeader, read_proxy_header
+from submitd.server.limits import settled
 from submitd.smtp.conversation import Answer
 from submitd.smtp.event import Event, KeysFound, SenderOffered, TlsWanted
 from submitd.smtp.reply import Reply
-from submitd.smtp.server import ServerSession
 from submitd.tls.peer import channel_of
-from submitd.tls.server import ServerTls
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from submitd.server.factory import SubmissionFactory
 
 LOCAL_FAULT: Final = Reply(421, EnhancedCode(4, 3, 0), "Local fault, closing")
 TOO_MANY: Final = Reply(
@@ -80,9 +73,6 @@ _LAST_WORD: Final = 1.0
 """Seconds for a client to take it, when a stop waits no longer."""
 
 _MOST_TURNED_AWAY: Final = 200
-
-_HEADER_TIME: Final = 10.0
-"""Seconds for a PROXY header, which a proxy sends at once: three retransmissions."""
 
 
 class AnswersEvents(Protocol):
@@ -340,7 +330,7 @@ class SubmissionProtocol(Connection):
         if self._proxy is None:
             self._drive(self._enter_by(factory.find_room(self._client)))
         else:
-            self._drive(self._enter_by(_settled(factory.counts.named(self._client))))
+            self._drive(self._enter_by(settled(factory.counts.named(self._client))))
 
     async def _enter_by(self, admission: Awaitable[bool]) -> None:
         if not await admission:
@@ -586,239 +576,3 @@ class SubmissionProtocol(Connection):
         self._timer = None
         if not self._lost:
             self.transport.abortConnection()
-
-
-class ProxiedConnection(Connection):
-    """A proxy's connection, until its header has said whose it is.
-
-    It holds a place among all connections from the start.
-    """
-
-    transport: Any
-
-    def __init__(
-        self, factory: "SubmissionFactory", session_id: str, proxy: str
-    ) -> None:
-        self._factory = factory
-        self._id = session_id
-        self._proxy = proxy
-        self._arrived = b""
-        self._client: str | None = None
-        self._counted = False
-        self._paused = False
-        self._lost = False
-        self._alarm: IDelayedCall | None = None
-
-    # Twisted calls these
-
-    def connectionMade(self) -> None:
-        factory = self._factory
-        factory.expect(self)
-        self._alarm = factory.clock.callLater(
-            _HEADER_TIME, self._refuse, "no PROXY header came"
-        )
-        Deferred.fromCoroutine(self._enter()).addErrback(
-            lambda failure: factory.events.failure(
-                SESSION_BROKEN, failure.value, session=self._id
-            )
-        )
-
-    def dataReceived(self, data: bytes) -> None:
-        self._arrived += data
-        if self._client is not None:
-            # It is not admitted yet: what follows the header fills its own socket.
-            self._paused = True
-            self.transport.pauseProducing()
-            return
-        try:
-            header = read_proxy_header(self._arrived)
-        except BadProxyHeader as problem:
-            self._refuse(f"bad PROXY header: {problem}")
-            return
-        if header is not None:
-            self._client = header.client or self._proxy
-            self._arrived = header.rest
-            self._go_on()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
-        self._lost = True
-        self._leave()
-        if self._counted:
-            self._factory.counts.closed(None)
-
-    # Ours
-
-    def abort(self) -> None:
-        """The server stops."""
-        self.transport.abortConnection()
-
-    async def _enter(self) -> None:
-        factory = self._factory
-        counted = await factory.find_room(None)
-        if not counted:
-            self._refuse("limit")
-        elif self._lost:
-            factory.counts.closed(None)
-        else:
-            self._counted = True
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """Hand it over, where both are known: that there is room, and for whom."""
-        if not self._counted or self._client is None or self._lost:
-            return
-        self._leave()
-        self._counted = False
-        transport = self.transport
-        protocol = SubmissionProtocol(
-            self._factory, self._id, self._client, proxy=self._proxy
-        )
-        transport.protocol = protocol
-        protocol.makeConnection(transport)
-        if self._paused:
-            transport.resumeProducing()
-        if self._arrived:
-            # With implicit TLS this is TLS's by now.
-            transport.protocol.dataReceived(self._arrived)
-
-    def _leave(self) -> None:
-        self._factory.expect_no_more(self)
-        if self._alarm is not None and self._alarm.active():
-            self._alarm.cancel()
-
-    def _refuse(self, why: str) -> None:
-        if self._lost:
-            return
-        self._leave()
-        self._factory.events.emit(
-            SESSION_REFUSED, session=self._id, client=self._proxy, reason=why
-        )
-        # A proxy would not understand what the client should hear.
-        self.transport.abortConnection()
-
-
-class SubmissionFactory(Factory):
-    """Connections of one listener."""
-
-    noisy = False
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        clock: IReactorTime,
-        make: Callable[[str, str], tuple[ServerSession, AnswersEvents]],
-        counts: ConnectionCounts,
-        strangers: Strangers,
-        tls: ServerTls | None,
-        implicit_tls: bool,
-        trusted: Callable[[str], bool],
-        time_limits: TimeLimits,
-        events: Events,
-        metrics: Metrics,
-        proxies: Callable[[str], bool] | None = None,
-    ) -> None:
-        """``make`` gives the session and desk for (session id, client address).
-
-        ``strangers`` are those of all listeners that ``counts`` counts for.
-
-        ``proxies``: whose PROXY headers are believed; nobody else may connect. None:
-        clients connect by themselves.
-        """
-        self.name = name
-        self.clock = clock
-        self.make = make
-        self.counts = counts
-        self.strangers = strangers
-        self.proxies = proxies
-        self.trusted = trusted
-        self.tls = tls
-        self.implicit_tls = implicit_tls
-        self.time_limits = time_limits
-        self.events = events
-        self.metrics = metrics
-        self.stopping = False
-        self.turning_away = 0
-        """Connections that hear that they are not wanted."""
-
-        self.look_again = 5.0
-        self._open: set[SubmissionProtocol] = set()
-        self._unnamed: set[ProxiedConnection] = set()
-        self._all_closed: Deferred[None] | None = None
-
-    def buildProtocol(self, addr: IAddress | None) -> Connection:
-        client = str(getattr(addr, "host", "unknown")).removeprefix("::ffff:")
-        session_id = secrets.token_hex(6)
-        if self.proxies is not None and self.proxies(client):
-            return ProxiedConnection(self, session_id, client)
-        return SubmissionProtocol(self, session_id, client)
-
-    async def find_room(self, address: str | None) -> bool:
-        """Count one more; a stranger gives way where no place is left for anybody.
-
-        False: there is no room. Nobody gives way to who is one too many from
-        ``address``.
-        """
-        counts = self.counts
-        room = await _settled(counts.opened(address))
-        if room is not Room.FULL or not self.strangers:
-            return room is Room.FOUND
-        if address is not None and not await _settled(counts.named(address)):
-            # Others from there have come at the same moment.
-            return False
-        gone = self.strangers.make_room()
-        if (spare := address if gone is None else gone) is not None:
-            counts.unnamed(spare)
-        return gone is not None
-
-    def expect(self, connection: "ProxiedConnection") -> None:
-        """A proxy has come, and will say for whom."""
-        self._unnamed.add(connection)
-
-    def expect_no_more(self, connection: "ProxiedConnection") -> None:
-        """It has said so, or is gone."""
-        self._unnamed.discard(connection)
-
-    def add(self, connection: SubmissionProtocol) -> None:
-        """A connection has come."""
-        self._open.add(connection)
-        self.metrics.sessions_open.inc()
-
-    def remove(self, connection: SubmissionProtocol) -> None:
-        """A connection is gone."""
-        self._open.discard(connection)
-        self.metrics.sessions_open.dec()
-        if self._all_closed is not None and not self._open:
-            self._all_closed.callback(None)
-            self._all_closed = None
-
-    def shut_down(self, grace: float) -> Deferred[None]:
-        """End every session: open transactions have ``grace`` seconds to finish."""
-        self.stopping = True
-        for unnamed in tuple(self._unnamed):
-            unnamed.abort()
-        for connection in tuple(self._open):
-            connection.shut_down()
-        if not self._open:
-            return Deferred.fromCoroutine(_nothing())
-        ended: Deferred[None] = Deferred()
-        self._all_closed = ended
-        last_call = self.clock.callLater(grace, self._end_all)
-
-        def settle(_: None) -> None:
-            if last_call.active():
-                last_call.cancel()
-
-        return ended.addCallback(settle)
-
-    def _end_all(self) -> None:
-        for connection in tuple(self._open):
-            connection.end_now()
-
-
-async def _settled(answer: T | Awaitable[T]) -> T:
-    return await answer if isinstance(answer, Awaitable) else answer
-
-
-async def _nothing() -> None:
-    return None

@@ -13,8 +13,9 @@ from twisted.internet.interfaces import IListeningPort
 from submitd.mail.trace import TlsFacts
 from submitd.observe.metrics import Metrics
 from submitd.sasl.channel import Channel
+from submitd.server.factory import SubmissionFactory
 from submitd.server.limits import Room, Strangers
-from submitd.server.submission import SubmissionFactory, TimeLimits
+from submitd.server.submission import TimeLimits
 from submitd.smtp.server import ServerSession
 from submitd.tls.server import ServerTls
 from tests.support.recorded_events import RecordedEvents

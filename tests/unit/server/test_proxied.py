@@ -11,8 +11,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from submitd.observe.metrics import Metrics
+from submitd.server.factory import SubmissionFactory
 from submitd.server.limits import Room, Strangers
-from submitd.server.submission import SubmissionFactory, TimeLimits
+from submitd.server.submission import TimeLimits
 from submitd.smtp.server import ServerSession
 from tests.support.recorded_events import RecordedEvents
 from tests.support.session_peer import make_session
