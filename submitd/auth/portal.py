@@ -11,7 +11,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from submitd.auth.addresses import AddressRules
@@ -80,6 +80,31 @@ class SubmitterRealm:
         return Submitter(login, await self._rules.permissions(login, entry))
 
 
+class Audience:
+    """Whoever waits for an answer: it is put off for them, and for nobody else."""
+
+    def __init__(self) -> None:
+        self._is_gone = False
+        self._waiting: tuple[Deferred[None], IDelayedCall] | None = None
+
+    def leave(self) -> None:
+        """They are gone: what they wait for need not wait."""
+        self._is_gone = True
+        if self._waiting is not None:
+            waiting, alarm = self._waiting
+            alarm.cancel()
+            waiting.callback(None)
+
+    async def pause(self, clock: IReactorTime, seconds: float) -> bool:
+        """Have them wait; False: they are gone."""
+        if seconds > 0 and not self._is_gone:
+            waiting: Deferred[None] = Deferred()
+            self._waiting = waiting, clock.callLater(seconds, waiting.callback, None)
+            await waiting
+            self._waiting = None
+        return not self._is_gone
+
+
 @frozen
 class Explanation:
     """What ``submitctl whoami`` shows."""
@@ -143,9 +168,16 @@ class LoginPortal:
         """Until when a password is refused without asking."""
 
     async def login(
-        self, authcid: str, authzid: str, password: str, client: str
+        self,
+        authcid: str,
+        authzid: str,
+        password: str,
+        client: str,
+        audience: Audience | None = None,
     ) -> Submitter:
         """The submitter that these credentials prove.
+
+        ``audience``: who is told; None: somebody who stays.
 
         Raises:
             UnauthorizedLogin: no (535); AccountLocked is one of these.
@@ -164,7 +196,7 @@ class LoginPortal:
             return self._acting_as(submitter, authcid, authzid)
 
         attempt = Attempt(client, self._account(authcid), mark)
-        submitter = await self._attempt(attempt, ask)
+        submitter = await self._attempt(attempt, ask, audience)
         self._store(proved, submitter, self._keep)
         return submitter
 
@@ -172,7 +204,9 @@ class LoginPortal:
         """What a client can be offered now; ``channel`` None: TLS is still to come."""
         return PASSWORDS if self._proofs is None else self._proofs.mechanisms(channel)
 
-    async def keys(self, authcid: str, client: str) -> KnownKeys:
+    async def keys(
+        self, authcid: str, client: str, audience: Audience | None = None
+    ) -> KnownKeys:
         """The stored keys of a name for SCRAM, or what looks like some.
 
         Raises:
@@ -182,7 +216,7 @@ class LoginPortal:
         assert self._proofs is not None, "nobody else asks for keys"  # noqa: S101
         account = self._account(authcid)
         attempt = Attempt(client, account, fingerprint(self._secret, account, "keys"))
-        place = await self._place(attempt)
+        place = await self._place(attempt, audience or Audience())
         try:
             # Nobody has such a long name, nor the one that it begins with.
             name = authcid if len(authcid) <= _LONGEST else ""
@@ -202,6 +236,7 @@ class LoginPortal:
         *,
         known: KnownKeys | None = None,
         channel: Channel | None = None,
+        audience: Audience | None = None,
     ) -> Submitter:
         """The submitter that this proof, which is no password, is one of.
 
@@ -220,14 +255,17 @@ class LoginPortal:
             fingerprint(self._secret, shown.account, shown.tells_apart),
             is_guessable=shown.is_guessable,
         )
-        return await self._attempt(attempt, lambda: self._ask(shown))
+        return await self._attempt(attempt, lambda: self._ask(shown), audience)
 
     def _account(self, authcid: str) -> str:
         """What failures are counted for."""
         return as_account(stripped(authcid, self._domains))
 
     async def _attempt(
-        self, attempt: Attempt, ask: Callable[[], Awaitable[Submitter]]
+        self,
+        attempt: Attempt,
+        ask: Callable[[], Awaitable[Submitter]],
+        audience: Audience | None,
     ) -> Submitter:
         """Brake, proof, lock and realm: it has a place, or nobody is asked.
 
@@ -237,7 +275,8 @@ class LoginPortal:
         Raises: as `login`.
         """
         began = self._clock.seconds()
-        place = await self._place(attempt)
+        audience = audience or Audience()
+        place = await self._place(attempt, audience)
         outcome = Outcome.CANNOT_TELL
         try:
             submitter = await ask()
@@ -261,20 +300,21 @@ class LoginPortal:
                 # How long a directory takes to say no tells whether it knows the
                 # name.
                 taken = self._clock.seconds() - began
-                await self._pause(_STEP - taken % _STEP + place.delay)
+                wait = _STEP - taken % _STEP + place.delay
+                await audience.pause(self._clock, wait)
 
-    async def _place(self, attempt: Attempt) -> Place:
+    async def _place(self, attempt: Attempt, audience: Audience) -> Place:
         """A place among the attempts that are borne. Raises TooManyFailures."""
         for patience in (*_PATIENCE, None):
             asked = self._counts.begin(attempt)
             place = asked if isinstance(asked, Place) else await asked
             if place.is_braked:
-                await self._pause(place.delay)
+                await audience.pause(self._clock, place.delay)
                 break
             if not place.is_busy:
                 return place
-            if patience is not None:
-                await self._pause(patience)
+            if patience is None or not await audience.pause(self._clock, patience):
+                break
         raise TooManyFailures(attempt.account)
 
     async def _ask_unless_refused(
@@ -369,9 +409,3 @@ class LoginPortal:
             self._cache.move_to_end(key)
             while len(self._cache) > _MOST_CACHED:
                 self._cache.popitem(last=False)
-
-    async def _pause(self, seconds: float) -> None:
-        if seconds > 0:
-            waiting: Deferred[None] = Deferred()
-            self._clock.callLater(seconds, waiting.callback, None)
-            await waiting

@@ -41,13 +41,18 @@ class Counts:
 
     def take(self, owner: str, keys: list[tuple[str, int | None]]) -> bool:
         """Take one of each (key, limit), or none at all where one is used up."""
-        if any(limit is not None and self._taken[key] >= limit for key, limit in keys):
-            return False
+        return self.claim(owner, keys) is None
+
+    def claim(self, owner: str, keys: list[tuple[str, int | None]]) -> str | None:
+        """As `take`; the first key that is used up, or None: they are taken."""
+        for key, limit in keys:
+            if limit is not None and self._taken[key] >= limit:
+                return key
         own = self._by_owner.setdefault(owner, Counter())
         for key, _ in keys:
             self._taken[key] += 1
             own[key] += 1
-        return True
+        return None
 
     def give(self, owner: str, keys: list[str]) -> None:
         """Give one of each back."""
@@ -83,30 +88,38 @@ class SharedCounts:
 
     async def take(self, keys: list[tuple[str, int | None]]) -> bool:
         """As `Counts.take`, for the whole server."""
+        return await self.claim(keys) is None
 
-        def give_back(taken: object) -> None:
+    async def claim(self, keys: list[tuple[str, int | None]]) -> str | None:
+        """As `Counts.claim`, for the whole server."""
+
+        def give_back(used_up: str | None) -> None:
             # Taken for us when we had long counted it ourselves.
-            if taken:
+            if used_up is None:
                 self._pipe.tell("give", keys=[key for key, _ in keys])
 
         try:
-            taken = await self._pipe.ask("take", _PATIENCE, give_back, keys=keys)
-            return bool(taken)
+            answer = await self._pipe.ask("claim", _PATIENCE, give_back, keys=keys)
+            return None if answer is None else str(answer)
         except NoAnswer as problem:
             self._events.emit(SUPERVISOR_SILENT, reason=str(problem))
         share = [
             (key, None if limit is None else max(1, limit // self._workers))
             for key, limit in keys
         ]
-        if not self._own.take("", share):
-            return False
-        self._alone.update(key for key, _ in keys)
-        return True
+        used_up = self._own.claim("", share)
+        if used_up is None:
+            self._alone.update(key for key, _ in keys)
+        return used_up
 
     def give(self, keys: list[str]) -> None:
         """Give one of each back."""
-        if all(self._alone[key] > 0 for key in keys):
-            self._alone -= Counter(keys)
-            self._own.give("", keys)
-        else:
-            self._pipe.tell("give", keys=keys)
+        # Where one is counted here and another there, which is which does not matter:
+        # in the end both are given back.
+        alone = [key for key in keys if self._alone[key] > 0]
+        if alone:
+            self._alone -= Counter(alone)
+            self._own.give("", alone)
+        told = [key for key in keys if key not in alone]
+        if told:
+            self._pipe.tell("give", keys=told)

@@ -302,7 +302,9 @@ class Supervisor(Service):
 
     def _handlers(self, name: str) -> dict[str, Callable[..., Any]]:
         return {
-            "take": lambda keys: self._counts.take(name, [tuple(one) for one in keys]),
+            "claim": lambda keys: self._counts.claim(
+                name, [tuple(one) for one in keys]
+            ),
             "give": lambda keys: self._counts.give(name, keys),
             "figures": lambda snapshot: self._summed.put(name, snapshot),
             **self._logins.handlers(name),
@@ -599,6 +601,9 @@ class _OwnCounts:
 
     async def take(self, keys: list[tuple[str, int | None]]) -> bool:
         return self._counts.take(self._owner, keys)
+
+    async def claim(self, keys: list[tuple[str, int | None]]) -> str | None:
+        return self._counts.claim(self._owner, keys)
 
     def give(self, keys: list[str]) -> None:
         self._counts.give(self._owner, keys)

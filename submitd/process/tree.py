@@ -41,9 +41,10 @@ from submitd.process.material import Material
 from submitd.process.quota import quotas_of
 from submitd.server.allowance import Allowances
 from submitd.server.desk import Desk, DeskServices
+from submitd.server.factory import SubmissionFactory
 from submitd.server.intake import ContentRules
-from submitd.server.limits import Strangers
-from submitd.server.submission import SubmissionFactory, TimeLimits
+from submitd.server.limits import Room, Strangers
+from submitd.server.submission import TimeLimits
 from submitd.smtp import extension
 from submitd.smtp.extension import Extension
 from submitd.smtp.framing import LineEnds
@@ -59,6 +60,8 @@ class TakesSlots(Protocol):
 
     async def take(self, keys: list[tuple[str, int | None]]) -> bool: ...
 
+    async def claim(self, keys: list[tuple[str, int | None]]) -> str | None: ...
+
     def give(self, keys: list[str]) -> None: ...
 
 
@@ -72,33 +75,27 @@ class SharedConnections:
         self._in_all = in_all
         self._per_address = per_address
 
-    async def opened(self, address: str | None) -> bool:
+    async def opened(self, address: str | None) -> Room:
         """As `ConnectionCounts.opened`."""
-        keys: list[tuple[str, int | None]] = [("connections", self._in_all)]
+        keys = [("connections", self._in_all)]
         if address is not None:
-            keys.append((f"from {counted_as(address)}", self._per_address))
-        return await self._counts.take(keys)
+            # It comes first: who has all that is theirs needs nobody to make room.
+            keys.insert(0, self._of(address))
+        used_up = await self._counts.claim(keys)
+        if used_up is None:
+            return Room.FOUND
+        return Room.FULL if used_up == "connections" else Room.CROWDED
 
     async def named(self, address: str) -> bool:
         """As `ConnectionCounts.named`."""
-        return await self._counts.take(
-            [(f"from {counted_as(address)}", self._per_address)]
-        )
+        return await self._counts.take([self._of(address)])
 
-    async def is_full(self) -> bool:
-        """As `ConnectionCounts.is_full`."""
-        if await self._counts.take([("connections", self._in_all)]):
-            self._counts.give(["connections"])
-            return False
-        return True
+    def unnamed(self, address: str) -> None:
+        """As `ConnectionCounts.unnamed`."""
+        self._counts.give([f"from {counted_as(address)}"])
 
-    async def replaced(self, gone: str, address: str | None) -> bool:
-        """As `ConnectionCounts.replaced`."""
-        admitted = address is None or await self.named(address)
-        self._counts.give([f"from {counted_as(gone)}"])
-        if not admitted:
-            self._counts.give(["connections"])
-        return admitted
+    def _of(self, address: str) -> tuple[str, int | None]:
+        return f"from {counted_as(address)}", self._per_address
 
     def closed(self, address: str | None) -> None:
         """As `ConnectionCounts.closed`."""
@@ -119,12 +116,17 @@ class SharedLoginPlaces:
         """As `LoginPlaces.opened`."""
         if self._most is None:
             return True
-        return await self._counts.take([(f"login {login}", self._most)])
+        return await self._counts.take([(_sessions_of(login), self._most)])
 
     def closed(self, login: str) -> None:
         """As `LoginPlaces.closed`."""
         if self._most is not None:
-            self._counts.give([f"login {login}"])
+            self._counts.give([_sessions_of(login)])
+
+
+def _sessions_of(login: str) -> str:
+    """The key for its sessions: as for its quotas, however it is written."""
+    return f"login {login.casefold()}"
 
 
 class WorkerTree:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from submitd.auth.errors import AskedAlready, DirectoryUnavailable, TooManyFailures
-from submitd.auth.portal import LoginPortal
+from submitd.auth.portal import Audience, LoginPortal
 from submitd.auth.proofs import KnownKeys
 from submitd.auth.submitter import Submitter
 from submitd.mail.address import Mailbox
@@ -45,13 +45,14 @@ from submitd.smtp.event import (
     Event,
     KeysFound,
     KeysWanted,
+    LogInEnded,
     PasswordOffered,
     ProofOffered,
     RecipientOffered,
     SenderOffered,
     TransactionAborted,
 )
-from submitd.smtp.reply import Reply, priority_assigned
+from submitd.smtp.reply import BRAKED, Reply, priority_assigned
 from submitd.smtp.server import ServerSession
 from submitd.spool.store import Spool, Spooled, SpoolFull, SpoolUnavailable
 
@@ -64,9 +65,6 @@ LOGIN_REFUSED: Final = Reply(
 )
 CANNOT_TELL: Final = Reply(
     454, EnhancedCode(4, 7, 0), "Cannot check passwords now, try again later"
-)
-BRAKED: Final = Reply(
-    454, EnhancedCode(4, 7, 0), "Too many failed log-ins, try again later"
 )
 CROWDED: Final = Reply(
     454,
@@ -130,7 +128,11 @@ class Desk:
         self._client = client
         self._trusted_as = trusted_as
         self._who: Submitter | None = None
+        self._proved: tuple[Submitter, Mapping[str, str]] | None = None
+        """Who has a log-in coming, of which the client was not told yet."""
+
         self._place: str | None = None
+        self._audience = Audience()
         self._is_closed = False
         self._tls: TlsFacts | None = None
         self._channel: Channel | None = None
@@ -169,11 +171,17 @@ class Desk:
                 return self._log_in(event)
             case KeysWanted():
                 return self._find_keys(event)
-            case TransactionAborted():
-                self.abandon()
+            case LogInEnded() | TransactionAborted():
+                self._note(event)
                 return None
             case _:
                 raise TypeError(f"not a desk's question: {event!r}")
+
+    def _note(self, news: LogInEnded | TransactionAborted) -> None:
+        if isinstance(news, LogInEnded):
+            self._end_log_in(is_told=news.is_told)
+        else:
+            self.abandon()
 
     def abandon(self) -> None:
         """Drop what the transaction had begun."""
@@ -186,6 +194,9 @@ class Desk:
     def close(self) -> None:
         """The client is gone: its place among the sessions of its login is free."""
         self._is_closed = True
+        self._audience.leave()
+        if self._proved is not None:
+            self._end_log_in(is_told=False)
         self._give_place()
 
     def _give_place(self) -> None:
@@ -200,7 +211,9 @@ class Desk:
         portal, name = self._services.portal, wanted.authcid[:_MOST_OF_A_NAME]
         self._known = None
         try:
-            self._known = await portal.keys(wanted.authcid, self._client)
+            self._known = await portal.keys(
+                wanted.authcid, self._client, self._audience
+            )
         except (TooManyFailures, DirectoryUnavailable) as problem:
             return self._put_off(problem, name, self._attempt_by(wanted.mechanism))
         return KeysFound(self._known.keys)
@@ -237,10 +250,18 @@ class Desk:
         known, self._known = self._known, None
         if isinstance(offered, PasswordOffered):
             return await portal.login(
-                offered.authcid, offered.authzid, offered.password, self._client
+                offered.authcid,
+                offered.authzid,
+                offered.password,
+                self._client,
+                self._audience,
             )
         return await portal.prove(
-            _proof_in(offered), self._client, known=known, channel=self._channel
+            _proof_in(offered),
+            self._client,
+            known=known,
+            channel=self._channel,
+            audience=self._audience,
         )
 
     async def _log_in(self, offered: PasswordOffered | ProofOffered) -> Reply:
@@ -259,14 +280,29 @@ class Desk:
             services.metrics.logins.labels("crowded").inc()
             services.events.emit(LOGIN_BRAKED, login=who.login, reason="crowd", **facts)
             return CROWDED
-        self._who = who
-        services.metrics.logins.labels("accepted").inc()
-        services.events.emit(LOGIN_SUCCEEDED, login=who.login, **facts)
+        self._proved = who, facts
         return LOGGED_IN
 
+    def _end_log_in(self, *, is_told: bool) -> None:
+        """Logged in is who knows it; of others nothing is kept."""
+        assert self._proved is not None, "it was answered with 235"  # noqa: S101
+        services, (who, facts) = self._services, self._proved
+        self._proved = None
+        if is_told:
+            self._who = who
+            services.metrics.logins.labels("accepted").inc()
+            services.events.emit(LOGIN_SUCCEEDED, login=who.login, **facts)
+        else:
+            self._give_place()
+            services.metrics.logins.labels("abandoned").inc()
+            services.events.emit(
+                LOGIN_FAILED,
+                login=who.login,
+                reason="right, but the client did not wait to hear so",
+                **facts,
+            )
+
     async def _take_place(self, login: str) -> bool:
-        # Of a log-in whose client did not want to hear how it went.
-        self._give_place()
         if not await self._services.places.opened(login):
             return False
         self._place = login

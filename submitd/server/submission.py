@@ -1,22 +1,19 @@
 """One connection: bytes between a transport and a session. Decides nothing."""
 
-import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
-    IAddress,
     IDelayedCall,
     IHalfCloseableProtocol,
     IHandshakeListener,
     IPushProducer,
-    IReactorTime,
     ITLSTransport,
 )
-from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as Connection
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -30,18 +27,16 @@ from submitd.observe.events import (
     SESSION_TIMED_OUT,
     TLS_FAILED,
     TLS_STARTED,
-    Events,
 )
-from submitd.observe.metrics import Metrics
 from submitd.sasl.channel import Channel
-from submitd.server.limits import ConnectionCounts, Strangers
-from submitd.server.proxy import BadProxyHeader, read_proxy_header
+from submitd.server.limits import settled
 from submitd.smtp.conversation import Answer
 from submitd.smtp.event import Event, KeysFound, SenderOffered, TlsWanted
 from submitd.smtp.reply import Reply
-from submitd.smtp.server import ServerSession
 from submitd.tls.peer import channel_of
-from submitd.tls.server import ServerTls
+
+if TYPE_CHECKING:
+    from submitd.server.factory import SubmissionFactory
 
 LOCAL_FAULT: Final = Reply(421, EnhancedCode(4, 3, 0), "Local fault, closing")
 TOO_MANY: Final = Reply(
@@ -78,9 +73,6 @@ _LAST_WORD: Final = 1.0
 """Seconds for a client to take it, when a stop waits no longer."""
 
 _MOST_TURNED_AWAY: Final = 200
-
-_HEADER_TIME: Final = 10.0
-"""Seconds for a PROXY header, which a proxy sends at once: three retransmissions."""
 
 
 class AnswersEvents(Protocol):
@@ -241,7 +233,7 @@ class SubmissionProtocol(Connection):
         Under TLS this never comes: there an end without a word may be anybody's.
         """
         self._has_finished = True
-        if not (self._busy or self._lost):
+        if not (self._busy or self._lost or self._choked):
             self._hang_up()
 
     def writeConnectionLost(self) -> None:
@@ -316,49 +308,54 @@ class SubmissionProtocol(Connection):
 
     def give_way(self) -> str | None:
         """As `Stranger.give_way`."""
-        if self._busy or self._lost or self._hung_up or self._session.may_send:
+        if self._session.may_send:
             return None
         self._counted = False
-        self.factory.strangers.discard(self)
-        self._end = "displaced"
-        if self._handshaking or not self._may_be_told():
+        if self._hung_up:
             self.transport.abortConnection()
+        elif self._busy or self._handshaking or not self._may_be_told():
+            self._abort("displaced")
         else:
             self._interrupt(TOO_MANY, "displaced")
         return self._client
 
-    def _enter(self) -> None:
-        counts = self.factory.counts
-        admitted = (
-            counts.opened(self._client)
-            if self._proxy is None
-            else counts.named(self._client)
-        )
-        if admitted is True:
-            self._admit()
-        else:
-            self._drive(self._enter_later(admitted))
+    def _abort(self, end: str) -> None:
+        """End it without a word; to a question that is open nobody hears the answer."""
+        self._end = end
+        self._session.connection_lost()
+        self.transport.abortConnection()
 
-    async def _enter_later(self, admitted: bool | Awaitable[bool]) -> None:
-        if self._proxy is not None:
-            admitted = await _settled(admitted)
+    def _enter(self) -> None:
+        factory = self.factory
+        if self._proxy is None:
+            self._drive(self._enter_by(factory.find_room(self._client)))
         else:
-            admitted = await self.factory.find_room(self._client, admitted)
-        if admitted:
-            self._admit()
+            self._drive(self._enter_by(settled(factory.counts.named(self._client))))
+
+    async def _enter_by(self, admission: Awaitable[bool]) -> None:
+        if not await admission:
+            if not self._lost:
+                self._leave_place()
+                self._turn_away(TOO_MANY, "limit")
         elif not self._lost:
-            self._leave_place()
-            self._turn_away(TOO_MANY, "limit")
+            self._admit()
+        elif self._proxy is None:
+            self.factory.counts.closed(self._client)
+        else:
+            # Its place among all was given back when it was lost.
+            self.factory.counts.unnamed(self._client)
 
     def _admit(self) -> None:
         self._counted, self._counted_as = True, self._client
-        if self._lost:
-            self._leave_place()
-            return
         if not self._session.may_send:
-            self.factory.strangers.add(self)
+            self.factory.strangers.add(self, self._client)
         self._session.greet()
+        self._begin()
+
+    def _begin(self) -> None:
         self._busy = False
+        # It may have talked before it was spoken to.
+        self._read_on()
         self._pump()
 
     def _leave_place(self) -> None:
@@ -383,8 +380,7 @@ class SubmissionProtocol(Connection):
             self.transport.abortConnection()
             return
         self._session.refuse(answer)
-        self._busy = False
-        self._pump()
+        self._begin()
 
     def _start_tls(self) -> None:
         tls = self.factory.tls
@@ -422,7 +418,7 @@ class SubmissionProtocol(Connection):
                 if answer is None or type(answer) is Reply or type(answer) is KeysFound:
                     session.answer(answer)
                     continue
-                self._busy = True
+                self._set_busy(is_busy=True)
                 self._drive(self._answer_later(answer))  # type: ignore[arg-type]
                 return
             self._settle()
@@ -439,11 +435,30 @@ class SubmissionProtocol(Connection):
         self._flush()
         result = await answer
         self._session.answer(result)
-        self._busy = False
+        self._set_busy(is_busy=False)
         # The client's clock starts when it can do something again.
-        self._active_at = self.factory.clock.seconds()
+        self._active_at = now = self.factory.clock.seconds()
+        if min(self._left_in_all(now), default=1.0) <= 0 and not (
+            self._lost or self._session.is_closing
+        ):
+            # What is pipelined leaves no other moment to end it.
+            self._time_out()
+            return
         self._read_on()
         self._pump()
+
+    def _set_busy(self, *, is_busy: bool) -> None:
+        self._busy = is_busy
+        self._see_who_it_is()
+        if self._whole_read is not None:
+            self.factory.strangers.answering(self, is_open=is_busy)
+
+    def _see_who_it_is(self) -> None:
+        """Who has logged in is read from in whole, and gives way to nobody."""
+        if self._whole_read is not None and self._session.may_send:
+            self.transport.bufferSize = self._whole_read
+            self._whole_read, self._most_unread = None, _MOST_UNREAD
+            self.factory.strangers.discard(self)
 
     def _read_on(self) -> None:
         if self._unread and not (self._choked or self._lost):
@@ -454,10 +469,7 @@ class SubmissionProtocol(Connection):
         """Nothing to do until more bytes come: all replies leave in one write."""
         session = self._session
         self._flush()
-        if self._whole_read is not None and session.may_send:
-            self.transport.bufferSize = self._whole_read
-            self._whole_read, self._most_unread = None, _MOST_UNREAD
-            self.factory.strangers.discard(self)
+        self._see_who_it_is()
         if session.in_transaction:
             if self._transactions != session.transactions:
                 # Each has its own time, though they come one behind the other.
@@ -472,7 +484,7 @@ class SubmissionProtocol(Connection):
                 said_quit = self._ended_with is None
                 self._end = "quit" if said_quit else "sent-away"
             self._hang_up()
-        elif self._has_finished and not self._lost:
+        elif self._has_finished and not (self._lost or self._choked):
             self._hang_up()
 
     @property
@@ -486,6 +498,7 @@ class SubmissionProtocol(Connection):
         if self._hung_up:
             return
         self._hung_up = True
+        self.factory.strangers.leaving(self)
         # TLS closes when there is nobody left who could have more to say.
         self.transport.unregisterProducer()
         self.transport.loseConnection()
@@ -516,269 +529,50 @@ class SubmissionProtocol(Connection):
 
     def _watch(self) -> None:
         """Look at the clock once an interval, not once a read."""
-        limits = self.factory.time_limits
-        now = self.factory.clock.seconds()
-        left: list[float] = []
-        if self._handshaking and limits.handshake is not None:
-            left.append(self._active_at + limits.handshake - now)
-        elif not self._busy:
-            if limits.idle is not None:
-                left.append(self._active_at + limits.idle - now)
-            if limits.transaction is not None and self._transaction_at is not None:
-                left.append(self._transaction_at + limits.transaction - now)
-            if limits.session is not None:
-                left.append(self._opened_at + limits.session - now)
-            if limits.log_in is not None and not self._session.may_send:
-                left.append(self._opened_at + limits.log_in - now)
+        left = self._left(self.factory.clock.seconds())
         self._timer = None
         if left and min(left) <= 0:
             self._time_out()
             return
-        # A question that is open is ours to answer; look again soon.
+        # A question that is open may be answered at any time; look again soon.
         wait = min([*left, self.factory.look_again])
         self._timer = self.factory.clock.callLater(max(wait, 0.05), self._watch)
+
+    def _left(self, now: float) -> list[float]:
+        """Seconds that each limit leaves it; empty: none holds now."""
+        limits = self.factory.time_limits
+        if self._handshaking and limits.handshake is not None:
+            return [self._active_at + limits.handshake - now]
+        if self._busy:
+            # Who may send is not cut off: what we have just taken would come again.
+            return [] if self._session.may_send else self._left_in_all(now)
+        left = self._left_in_all(now)
+        if limits.idle is not None:
+            left.append(self._active_at + limits.idle - now)
+        if limits.transaction is not None and self._transaction_at is not None:
+            left.append(self._transaction_at + limits.transaction - now)
+        return left
+
+    def _left_in_all(self, now: float) -> list[float]:
+        """… of those that hold also while a question is open."""
+        limits = self.factory.time_limits
+        left: list[float] = []
+        if limits.session is not None:
+            left.append(self._opened_at + limits.session - now)
+        if limits.log_in is not None and not self._session.may_send:
+            left.append(self._opened_at + limits.log_in - now)
+        return left
 
     def _time_out(self) -> None:
         self.factory.events.emit(
             SESSION_TIMED_OUT, session=self._id, client=self._client
         )
-        if self._handshaking:
-            self.transport.abortConnection()
-            return
-        self._interrupt(TOO_SLOW, "time-out")
+        if self._handshaking or self._busy:
+            self._abort("time-out")
+        else:
+            self._interrupt(TOO_SLOW, "time-out")
 
     def _cut_off(self) -> None:
         self._timer = None
         if not self._lost:
             self.transport.abortConnection()
-
-
-class ProxiedConnection(Connection):
-    """A proxy's connection, until its header has said whose it is.
-
-    It holds a place among all connections from the start.
-    """
-
-    transport: Any
-
-    def __init__(
-        self, factory: "SubmissionFactory", session_id: str, proxy: str
-    ) -> None:
-        self._factory = factory
-        self._id = session_id
-        self._proxy = proxy
-        self._arrived = b""
-        self._client: str | None = None
-        self._counted = False
-        self._paused = False
-        self._lost = False
-        self._alarm: IDelayedCall | None = None
-
-    # Twisted calls these
-
-    def connectionMade(self) -> None:
-        factory = self._factory
-        factory.expect(self)
-        self._alarm = factory.clock.callLater(
-            _HEADER_TIME, self._refuse, "no PROXY header came"
-        )
-        Deferred.fromCoroutine(self._enter()).addErrback(
-            lambda failure: factory.events.failure(
-                SESSION_BROKEN, failure.value, session=self._id
-            )
-        )
-
-    def dataReceived(self, data: bytes) -> None:
-        self._arrived += data
-        if self._client is not None:
-            # It is not admitted yet: what follows the header fills its own socket.
-            self._paused = True
-            self.transport.pauseProducing()
-            return
-        try:
-            header = read_proxy_header(self._arrived)
-        except BadProxyHeader as problem:
-            self._refuse(f"bad PROXY header: {problem}")
-            return
-        if header is not None:
-            self._client = header.client or self._proxy
-            self._arrived = header.rest
-            self._go_on()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
-        self._lost = True
-        self._leave()
-        if self._counted:
-            self._factory.counts.closed(None)
-
-    # Ours
-
-    def abort(self) -> None:
-        """The server stops."""
-        self.transport.abortConnection()
-
-    async def _enter(self) -> None:
-        factory = self._factory
-        counted = await factory.find_room(None, factory.counts.opened(None))
-        if not counted:
-            self._refuse("limit")
-        elif self._lost:
-            factory.counts.closed(None)
-        else:
-            self._counted = True
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """Hand it over, where both are known: that there is room, and for whom."""
-        if not self._counted or self._client is None or self._lost:
-            return
-        self._leave()
-        self._counted = False
-        transport = self.transport
-        protocol = SubmissionProtocol(
-            self._factory, self._id, self._client, proxy=self._proxy
-        )
-        transport.protocol = protocol
-        protocol.makeConnection(transport)
-        if self._paused:
-            transport.resumeProducing()
-        if self._arrived:
-            # With implicit TLS this is TLS's by now.
-            transport.protocol.dataReceived(self._arrived)
-
-    def _leave(self) -> None:
-        self._factory.expect_no_more(self)
-        if self._alarm is not None and self._alarm.active():
-            self._alarm.cancel()
-
-    def _refuse(self, why: str) -> None:
-        if self._lost:
-            return
-        self._leave()
-        self._factory.events.emit(
-            SESSION_REFUSED, session=self._id, client=self._proxy, reason=why
-        )
-        # A proxy would not understand what the client should hear.
-        self.transport.abortConnection()
-
-
-class SubmissionFactory(Factory):
-    """Connections of one listener."""
-
-    noisy = False
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        clock: IReactorTime,
-        make: Callable[[str, str], tuple[ServerSession, AnswersEvents]],
-        counts: ConnectionCounts,
-        strangers: Strangers,
-        tls: ServerTls | None,
-        implicit_tls: bool,
-        trusted: Callable[[str], bool],
-        time_limits: TimeLimits,
-        events: Events,
-        metrics: Metrics,
-        proxies: Callable[[str], bool] | None = None,
-    ) -> None:
-        """``make`` gives the session and desk for (session id, client address).
-
-        ``strangers`` are those of all listeners that ``counts`` counts for.
-
-        ``proxies``: whose PROXY headers are believed; nobody else may connect. None:
-        clients connect by themselves.
-        """
-        self.name = name
-        self.clock = clock
-        self.make = make
-        self.counts = counts
-        self.strangers = strangers
-        self.proxies = proxies
-        self.trusted = trusted
-        self.tls = tls
-        self.implicit_tls = implicit_tls
-        self.time_limits = time_limits
-        self.events = events
-        self.metrics = metrics
-        self.stopping = False
-        self.turning_away = 0
-        """Connections that hear that they are not wanted."""
-
-        self.look_again = 5.0
-        self._open: set[SubmissionProtocol] = set()
-        self._unnamed: set[ProxiedConnection] = set()
-        self._all_closed: Deferred[None] | None = None
-
-    def buildProtocol(self, addr: IAddress | None) -> Connection:
-        client = str(getattr(addr, "host", "unknown")).removeprefix("::ffff:")
-        session_id = secrets.token_hex(6)
-        if self.proxies is not None and self.proxies(client):
-            return ProxiedConnection(self, session_id, client)
-        return SubmissionProtocol(self, session_id, client)
-
-    async def find_room(
-        self, address: str | None, counted: bool | Awaitable[bool]
-    ) -> bool:
-        """What ``counts.opened`` came to; a stranger gives way where it was no."""
-        counts = self.counts
-        if await _settled(counted):
-            return True
-        if await _settled(counts.is_full()):
-            gone = self.strangers.make_room()
-            return gone is not None and await _settled(counts.replaced(gone, address))
-        # They are too many from this address, or somebody has left just now.
-        return await _settled(counts.opened(address))
-
-    def expect(self, connection: "ProxiedConnection") -> None:
-        """A proxy has come, and will say for whom."""
-        self._unnamed.add(connection)
-
-    def expect_no_more(self, connection: "ProxiedConnection") -> None:
-        """It has said so, or is gone."""
-        self._unnamed.discard(connection)
-
-    def add(self, connection: SubmissionProtocol) -> None:
-        """A connection has come."""
-        self._open.add(connection)
-        self.metrics.sessions_open.inc()
-
-    def remove(self, connection: SubmissionProtocol) -> None:
-        """A connection is gone."""
-        self._open.discard(connection)
-        self.metrics.sessions_open.dec()
-        if self._all_closed is not None and not self._open:
-            self._all_closed.callback(None)
-            self._all_closed = None
-
-    def shut_down(self, grace: float) -> Deferred[None]:
-        """End every session: open transactions have ``grace`` seconds to finish."""
-        self.stopping = True
-        for unnamed in tuple(self._unnamed):
-            unnamed.abort()
-        for connection in tuple(self._open):
-            connection.shut_down()
-        if not self._open:
-            return Deferred.fromCoroutine(_nothing())
-        ended: Deferred[None] = Deferred()
-        self._all_closed = ended
-        last_call = self.clock.callLater(grace, self._end_all)
-
-        def settle(_: None) -> None:
-            if last_call.active():
-                last_call.cancel()
-
-        return ended.addCallback(settle)
-
-    def _end_all(self) -> None:
-        for connection in tuple(self._open):
-            connection.end_now()
-
-
-async def _settled(answer: bool | Awaitable[bool]) -> bool:
-    return answer if isinstance(answer, bool) else await answer
-
-
-async def _nothing() -> None:
-    return None

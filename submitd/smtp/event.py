@@ -2,7 +2,7 @@
 
 Every event is answered exactly once, with `ServerSession.answer`: a question
 with a `Reply` (`KeysWanted` with `KeysFound`, too), a piece of news
-(`ContentArrived`, `TransactionAborted`, `TlsWanted`) with None.
+(`ContentArrived`, `TransactionAborted`, `LogInEnded`, `TlsWanted`) with None.
 """
 
 from datetime import datetime
@@ -138,11 +138,24 @@ class TransactionAborted:
     """
 
 
+@frozen
+class LogInEnded:
+    """What became of a claim that was answered with 235. Answer None.
+
+    Between that answer and the client there may be last words of the mechanism, which
+    the client may take or not (RFC 4954 section 4).
+    """
+
+    is_told: bool
+    """The client heard the 235, and is logged in."""
+
+
 Event = (
     TlsWanted
     | PasswordOffered
     | ProofOffered
     | KeysWanted
+    | LogInEnded
     | SenderOffered
     | RecipientOffered
     | ContentOffered

@@ -201,6 +201,7 @@ AUTH_UNKNOWN: Final = _reply(504, 5, 4, "No such way to log in here")
 AUTH_CANCELLED: Final = _reply(501, 7, 0, "Log-in cancelled")
 AUTH_MALFORMED: Final = _reply(501, 5, 2, "That cannot be decoded")
 AUTH_TOO_LONG: Final = _reply(500, 5, 6, "Line too long for a log-in")
+BRAKED: Final = _reply(454, 7, 0, "Too many failed log-ins, try again later")
 
 # Why a session ends without QUIT.
 TOO_MANY_ERRORS: Final = _reply(421, 7, 0, "Too many errors, closing")

@@ -16,6 +16,7 @@ from submitd.smtp.event import (
     ContentOffered,
     Event,
     KeysFound,
+    LogInEnded,
     RecipientOffered,
     SenderOffered,
     TlsWanted,
@@ -82,7 +83,7 @@ class SessionLimits:
     """Commands in error since the last accepted message."""
 
     failed_log_ins: int | None = field(default=3, validator=_at_least_one)
-    """Refused, or malformed."""
+    """Refused or malformed; and put off by the brake."""
 
 
 class ServerSession(Conversation):
@@ -146,7 +147,7 @@ class ServerSession(Conversation):
         self._faults = 0
         self._small_talk = 0
         self._failed_log_ins = 0
-        self._has_failed = False
+        self._has_failed = self._is_proved = False
         # What was pipelined behind a refused MAIL or BDAT is in error only
         # because of that one, and is not held against the client.
         self._is_after_refusal = False
@@ -466,6 +467,7 @@ class ServerSession(Conversation):
 
     def _settle_log_in(self, verdict: Reply) -> None:
         assert self._authentication is not None  # noqa: S101
+        self._is_proved = verdict.is_positive
         self._has_failed = not (verdict.is_positive or verdict.is_transient)
         self._continue_log_in(self._authentication.conclude(verdict))
 
@@ -473,11 +475,19 @@ class ServerSession(Conversation):
         self.phase = Phase.COMMAND
         self._authentication = None
         has_failed, self._has_failed = self._has_failed, False
+        is_told = verdict.code == 235 and not self.is_closing
+        if self._is_proved:
+            self._is_proved = False
+            self._events.append(LogInEnded(is_told))
         if verdict.code == 235:
-            self.authenticated = True
+            self.authenticated = is_told
             self._say(verdict)
         elif verdict.is_transient:
             self._say(verdict)
+            if verdict == reply.BRAKED:
+                # No guess was made, but each of them takes its time, and the brake
+                # holds: who goes on here only keeps others out.
+                self._count_failure()
         else:
             self._object(verdict)
             # What is malformed costs as much to look at as a guess does.

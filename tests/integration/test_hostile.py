@@ -6,6 +6,8 @@ counted, nothing in the log is a bug, and nothing of theirs passes for words of 
 
 import re
 import time
+from base64 import b64encode
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -13,6 +15,7 @@ from email import message_from_bytes
 from email.message import Message
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Final, cast
 
 import pytest
@@ -20,6 +23,7 @@ from twisted.internet import reactor
 
 from submitd.process.tree import InProcess
 from tests.support.attacker import LOG_IN, Attacker
+from tests.support.dns_peers import free_port
 from tests.support.in_reactor import in_reactor
 from tests.support.one_process import OneProcess, in_thread
 
@@ -37,14 +41,24 @@ transaction = "4s"
 
 @asynccontextmanager
 async def withstanding(
-    folder: Path, more: str = "", *, sends: int = 1
+    folder: Path,
+    more: str = "",
+    *,
+    sends: int = 1,
+    workers: int = 0,
+    log_in: str = "",
+    delay: str = "0s",
 ) -> AsyncGenerator[OneProcess, None]:
     """A server that must be as good as new when the test is done with it.
 
     ``sends``: messages that arrive in all, the last one from a good client.
+
+    ``log_in``, ``delay``: as in `configuration`.
     """
-    async with OneProcess(reactor, folder, more) as server:
-        for child in server.supervisor._children.values():
+    async with OneProcess(
+        reactor, folder, more, workers=workers, log_in=log_in, delay=delay
+    ) as server:
+        for child in server.supervisor._children.values() if not workers else ():
             for factory in cast("InProcess", child)._tree._factories:
                 factory.look_again = 0.2
         yield server
@@ -109,7 +123,7 @@ async def test_a_client_may_be_gone_at_every_step(tmp_path: Path, end: str) -> N
 
     def attack(server: OneProcess) -> None:
         for name in ("submission", "submissions"):
-            for steps in range(len(STEPS) + 1):
+            for steps in range(len(STEPS) + 2):
                 with Attacker(server.port(name)) as attacker:
                     if steps and name == "submission":
                         attacker.hear(b"220 ")
@@ -473,6 +487,216 @@ async def test_silent_connections_from_everywhere_keep_nobody_out(
     async with withstanding(tmp_path, more, sends=5) as server:
         await in_thread(lambda: attack(server))
         await server.logs("end=displaced")
+
+
+def guesses(login: bytes, number: int, *, times: int = 1) -> bytes:
+    """So many log-ins with passwords of their own, in one segment."""
+    return b"".join(
+        b"AUTH PLAIN %b\r\n" % b64encode(b"\0%b\0wrong %d.%d" % (login, number, one))
+        for one in range(times)
+    )
+
+
+def brake(server: OneProcess) -> None:
+    """Two failures of an account that nobody has; the second is long in coming."""
+    for number in (1, 2):
+        with connect(server, "submissions") as attacker:
+            attacker.say(b"EHLO x\r\n" + guesses(b"ghost", number))
+            attacker.hear(b"535 " if number == 1 else b" AUTH PLAIN")
+            time.sleep(0.5)  # noqa: TID251 - until it has counted
+
+
+@in_reactor
+async def test_who_is_being_answered_keeps_nobody_out(tmp_path: Path) -> None:
+    """An answer that the brake puts off takes seconds, and another waits behind it."""
+
+    def attack(server: OneProcess) -> None:
+        brake(server)
+        crowd = []
+        try:
+            for number in range(1, 21):
+                attacker = Attacker(server.port("submissions"), f"127.0.5.{number}")
+                attacker.start_tls(server.ca)
+                attacker.say(b"EHLO x\r\n")
+                attacker.hear(b" AUTH PLAIN")
+                attacker.say(guesses(b"ghost", number, times=90))
+                crowd.append(attacker)
+            with server.logged_in() as first, server.logged_in() as second:
+                for client in (first, second):
+                    client.sendmail("alice@example.org", ["bob@example.net"], MESSAGE)
+            assert crowd[0].hear_all().count(b"454 ") == 0
+        finally:
+            for attacker in crowd:
+                attacker.reset()
+
+    more = "[limits]\nconnections = 20\n"
+    braking = 'failures_per_account = 2\nlongest_delay = "30s"'
+    async with withstanding(
+        tmp_path, more, sends=3, log_in=braking, delay="30s"
+    ) as server:
+        await in_thread(lambda: attack(server))
+        await server.logs("end=displaced")
+        # What they have asked for is forgotten with them.
+        await server.until(lambda: server.log.count("[login-braked]") == 20)
+
+
+@in_reactor
+async def test_who_is_braked_again_and_again_meets_the_end_of_its_time(
+    tmp_path: Path,
+) -> None:
+    """While a question is open, too, and whatever else it has pipelined."""
+
+    def attack(server: OneProcess) -> bytes:
+        brake(server)
+        with connect(server, "submissions") as attacker:
+            attacker.say(b"EHLO x\r\n" + guesses(b"ghost", 3, times=90))
+            return attacker.hear_all()
+
+    braking = 'failures_per_account = 2\nlongest_delay = "3s"'
+    async with withstanding(tmp_path, QUICK, log_in=braking, delay="3s") as server:
+        heard = await in_thread(lambda: attack(server))
+        assert heard.count(b"454 4.7.0 Too many failed log-ins") == 1
+        await server.until(lambda: server.log.count("[session-timed-out]") == 1)
+
+
+@in_reactor
+async def test_who_has_said_goodbye_and_stays_keeps_nobody_out(tmp_path: Path) -> None:
+    """TLS ends when both have said so; who never does has no place meanwhile."""
+
+    def attack(server: OneProcess) -> None:
+        crowd = []
+        try:
+            for number in range(1, 21):
+                attacker = Attacker(server.port("submissions"), f"127.0.6.{number}")
+                attacker.start_tls(server.ca)
+                attacker.say(b"QUIT\r\n")
+                attacker.hear(b"221 ")
+                crowd.append(attacker)
+            _submit(server)
+        finally:
+            for attacker in crowd:
+                attacker.reset()
+
+    more = "[limits]\nconnections = 20\n"
+    async with withstanding(tmp_path, more, sends=2) as server:
+        await in_thread(lambda: attack(server))
+        assert "end=displaced" not in server.log
+
+
+@in_reactor
+async def test_those_who_come_and_go_do_not_push_out_who_is_slow(
+    tmp_path: Path,
+) -> None:
+    """Some addresses with many connections each, and one client with a long way."""
+    done = Event()
+
+    def churn(server: OneProcess) -> int:
+        port, crowd, number = server.port("submission"), deque[Attacker](), 0
+        while not done.wait(0.002):
+            number += 1
+            crowd.append(Attacker(port, f"127.0.7.{number % 4 + 1}"))
+            if len(crowd) > 60:
+                crowd.popleft().reset()
+        for attacker in crowd:
+            attacker.reset()
+        return number
+
+    def log_in(server: OneProcess) -> None:
+        with Attacker(server.port("submission"), "127.0.8.1") as client:
+            for octets, answer in (
+                (b"EHLO x\r\n", b"250 STARTTLS\r\n"),
+                (b"STARTTLS\r\n", b"220 2.0.0 Ready"),
+            ):
+                time.sleep(0.5)  # noqa: TID251 - the way is long
+                client.say(octets)
+                client.hear(answer)
+            client.start_tls(server.ca)
+            for octets, answer in ((b"EHLO x\r\n", b"250 AUTH"), (LOG_IN, b"235 ")):
+                time.sleep(0.5)  # noqa: TID251 - the way is long
+                client.say(octets)
+                client.hear(answer)
+
+    def attack(server: OneProcess) -> int:
+        with ThreadPoolExecutor(1) as pool:
+            crowd = pool.submit(churn, server)
+            try:
+                time.sleep(1)  # noqa: TID251 - until every place is taken
+                log_in(server)
+            finally:
+                done.set()
+            return crowd.result()
+
+    more = "[limits]\nconnections = 30\nconnections_per_address = 10\n"
+    async with withstanding(tmp_path, more) as server:
+        assert await in_thread(lambda: attack(server)) > 100
+        assert "end=displaced" in server.log
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@in_reactor
+async def test_who_has_all_that_is_theirs_drives_out_nobody(
+    tmp_path: Path, workers: int
+) -> None:
+    def attack(server: OneProcess) -> None:
+        port = server.port("submission")
+        others = [Attacker(port, f"127.0.9.{number}") for number in range(1, 5)]
+        crowd = [Attacker(port, "127.0.10.1") for _ in range(2)]
+        try:
+            for attacker in others + crowd:
+                attacker.hear(b"220 ")
+            for _ in range(10):
+                crowd.append(Attacker(port, "127.0.10.1"))
+                crowd[-1].hear(b"421 ")
+            for client in others:
+                client.say(b"NOOP\r\n")
+                client.hear(b"250 ")
+        finally:
+            for attacker in others + crowd:
+                attacker.reset()
+
+    more = "[limits]\nconnections = 6\nconnections_per_address = 2\n"
+    async with withstanding(tmp_path, more, workers=workers) as server:
+        await in_thread(lambda: attack(server))
+        assert "end=displaced" not in server.log
+
+
+@in_reactor
+async def test_a_reset_behind_a_proxy_gives_its_place_back_once(
+    tmp_path: Path,
+) -> None:
+    """Or each one that comes at the right moment makes room for one too many."""
+
+    def opened(server: OneProcess, number: int) -> Attacker:
+        attacker = Attacker(server.port("balanced"))
+        attacker.say(
+            b"PROXY TCP4 198.51.100.%d 192.0.2.1 51234 587\r\n" % (number % 200 + 1)
+        )
+        return attacker
+
+    def attack(server: OneProcess) -> list[Attacker]:
+        stays = [opened(server, number) for number in range(5)]
+        for attacker in stays:
+            attacker.hear(b"220 ")
+        for number in range(400):
+            attacker = opened(server, number)
+            time.sleep(number % 20 / 10_000)  # noqa: TID251 - at every moment
+            attacker.reset()
+        return stays
+
+    def settled(server: OneProcess) -> bool:
+        return all_closed(server.log.replace("[session-opened]", "", 5))
+
+    more = (
+        f'[listener.balanced]\naddress = "127.0.0.1"\nport = {free_port()}\n'
+        'proxy = ["127.0.0.1"]\n[limits]\nconnections = 50\n'
+    )
+    async with withstanding(tmp_path, more, workers=2) as server:
+        stays = await in_thread(lambda: attack(server))
+        await server.until(lambda: settled(server))
+        await in_thread(lambda: time.sleep(1))  # noqa: TID251 - all has been told
+        assert server.supervisor._counts._taken["connections"] == len(stays)
+        for attacker in stays:
+            attacker.reset()
 
 
 @in_reactor

@@ -16,6 +16,7 @@ from submitd.smtp.event import (
     Event,
     KeysFound,
     KeysWanted,
+    LogInEnded,
     PasswordOffered,
     ProofOffered,
     RecipientOffered,
@@ -26,6 +27,7 @@ from submitd.smtp.event import (
 from submitd.smtp.reply import Reply
 from submitd.smtp.server import Phase, ServerSession, SessionLimits, TlsManner
 from tests.support.mechanisms import PENCIL, named_all
+from tests.support.session_peer import SessionPeer, make_session
 
 LIMITS: Final = SessionLimits()
 OK: Final = Reply(250, EnhancedCode(2, 0, 0), "Ok")
@@ -618,3 +620,36 @@ def test_other_mechanisms_are_offered_from_the_next_ehlo_on() -> None:
     trusting.offer(named_all("PLAIN"))
     _next(trusting, b"EHLO client\r\n", None)
     assert b"AUTH" not in trusting.data_to_send()
+
+
+@pytest.mark.rfc("4954", "4")
+@pytest.mark.parametrize(
+    ("octets", "is_told"), [(b"\r\n", True), (b"*\r\n", False), (b"eA==\r\n", False)]
+)
+def test_logged_in_is_who_takes_the_last_words(octets: bytes, is_told: bool) -> None:
+    """The proof was right, and the client may still not want to hear so."""
+    peer = SessionPeer(make_session({"mechanisms": "SCRAM-SHA-256"}))
+    peer.send(
+        b"EHLO x\r\n"
+        b"AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=\r\n"
+        b"Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYk"
+        b"azAscD1kSHpiWmFwV0lrNGpVaE4rVXRlOXl0YWc5empmTUhnc3FtbWl6N0FuZFZRPQ==\r\n"
+    )
+    assert [type(one) for one in peer.desk.events] == [KeysWanted, ProofOffered]
+    peer.send(octets + b"NOOP\r\n")
+
+    assert peer.desk.events[-1] == LogInEnded(is_told)
+    assert peer.session.authenticated is is_told
+    assert peer.said.endswith(b"\r\n250 2.0.0 Ok\r\n")
+
+
+def test_nobody_is_told_behind_the_end() -> None:
+    peer = SessionPeer(make_session({"mechanisms": "PLAIN"}))
+    session = peer.session
+    session.receive_data(b"EHLO x\r\nAUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n")
+    assert isinstance(session.next_event(), PasswordOffered)
+    session.interrupt(CLOSING)
+    session.answer(LOGGED_IN)
+
+    assert session.next_event() == LogInEnded(is_told=False)
+    assert not session.authenticated

@@ -27,6 +27,7 @@ def configuration(
     workers: int = 0,
     next_hop: int = 25,
     log_in: str = "",
+    delay: str = "0s",
     retry: str = "",
 ) -> str:
     """A configuration; ``more`` is put behind it, the others into their sections."""
@@ -59,7 +60,7 @@ tls = "none"
 trusted = ["127.0.0.1"]
 submitter = "satellite"
 [log_in]
-delay = "0s"
+delay = "{delay}"
 {log_in}
 [password_file]
 path = "passwords"
@@ -93,6 +94,7 @@ class OneProcess:
         *,
         workers: int = 0,
         log_in: str = "",
+        delay: str = "0s",
         retry: str = "",
     ) -> None:
         self.reactor = reactor
@@ -101,6 +103,7 @@ class OneProcess:
         self._more = more
         self._workers = workers
         self._log_in = log_in
+        self._delay = delay
         self._retry = retry
         self.ca = make_certificate(folder, "cert.pem", "key.pem", ["localhost"])
         (folder / "passwords").write_text(PASSWORDS)
@@ -118,6 +121,7 @@ class OneProcess:
             workers=self._workers,
             next_hop=self.next_hop,
             log_in=self._log_in,
+            delay=self._delay,
             retry=self._retry,
         )
         (self.folder / "submitd.toml").write_text(text)

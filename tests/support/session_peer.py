@@ -26,7 +26,7 @@ from submitd.smtp.event import (
 )
 from submitd.smtp.extension import Extension
 from submitd.smtp.framing import LineEnds
-from submitd.smtp.reply import Reply, priority_assigned
+from submitd.smtp.reply import BRAKED, Reply, priority_assigned
 from submitd.smtp.server import ServerSession, SessionLimits, TlsManner
 from tests.support.mechanisms import PENCIL, SALT, named_all
 
@@ -40,7 +40,6 @@ def reply(code: int, subject: int, detail: int, text: str) -> Reply:
 LOGGED_IN: Final = reply(235, 7, 0, "Logged in")
 LOG_IN_REFUSED: Final = reply(535, 7, 8, "User name or password not accepted")
 CANNOT_TELL: Final = reply(454, 7, 0, "Cannot check passwords now")
-BRAKED: Final = reply(454, 7, 0, "Too many failed log-ins, try again later")
 OVER_LIMIT: Final = reply(
     451,
     7,

@@ -13,8 +13,9 @@ from twisted.internet.interfaces import IListeningPort
 from submitd.mail.trace import TlsFacts
 from submitd.observe.metrics import Metrics
 from submitd.sasl.channel import Channel
-from submitd.server.limits import Strangers
-from submitd.server.submission import SubmissionFactory, TimeLimits
+from submitd.server.factory import SubmissionFactory
+from submitd.server.limits import Room, Strangers
+from submitd.server.submission import TimeLimits
 from submitd.smtp.server import ServerSession
 from submitd.tls.server import ServerTls
 from tests.support.recorded_events import RecordedEvents
@@ -36,17 +37,14 @@ class _Desk(StandInDesk):
 
 
 class _Everybody:
-    def opened(self, address: str | None) -> bool:  # noqa: ARG002
-        return True
+    def opened(self, address: str | None) -> Room:  # noqa: ARG002
+        return Room.FOUND
 
     def named(self, address: str) -> bool:  # noqa: ARG002
         return True
 
-    def is_full(self) -> bool:
-        return False
-
-    def replaced(self, gone: str, address: str | None) -> bool:  # noqa: ARG002
-        return True
+    def unnamed(self, address: str) -> None:
+        """Nothing is counted."""
 
     def closed(self, address: str | None) -> None:
         """Nothing is counted."""

@@ -14,7 +14,7 @@ from submitd.auth.addresses import AddressRules, Attributes, Rule, Template
 from submitd.auth.checkers import Proves, StackedChecker
 from submitd.auth.errors import AccountLocked, DirectoryUnavailable, TooManyFailures
 from submitd.auth.known import KnownNetworks
-from submitd.auth.portal import LoginPortal, SubmitterRealm
+from submitd.auth.portal import Audience, LoginPortal, SubmitterRealm
 from submitd.auth.submitter import Submitter
 from submitd.auth.throttle import LocalLoginCounts, LoginLimits
 from tests.support.awaited import awaited
@@ -205,6 +205,45 @@ def test_a_remembered_log_in_helps_nobody_who_guesses_elsewhere() -> None:
     assert right == [TooManyFailures]
     # She herself is not shut out where she was already.
     assert site.log_in("wonderland").login == "Alice"
+
+
+def test_who_is_gone_is_not_waited_for_and_has_guessed_all_the_same() -> None:
+    """Or those who come, guess and go by the thousand are kept for the delay."""
+    site = Site()
+    refused: list[object] = []
+
+    def guess(number: int, audience: Audience) -> None:
+        asked = site.portal.login("alice", "", f"{number}", "198.51.100.9", audience)
+        Deferred.fromCoroutine(asked).addErrback(lambda why: refused.append(why.type))
+
+    for number in range(4):
+        audience = Audience()
+        guess(number, audience)
+        assert len(refused) == number
+        audience.leave()
+        assert refused == [UnauthorizedLogin] * (number + 1)
+    gone = Audience()
+    gone.leave()
+    guess(5, gone)
+    assert refused[-1] is TooManyFailures
+    assert site.clock.getDelayedCalls() == []
+
+
+def test_who_is_gone_waits_for_no_place_either() -> None:
+    """As many of this account as are borne are under way."""
+    site = Site()
+    site.source.waits = Deferred()
+    guesses = [site.begin(f"{number}") for number in range(4)]
+    audience = Audience()
+    last = site.portal.login("alice", "", "x", "198.51.100.9", audience)
+    refused: list[object] = []
+    Deferred.fromCoroutine(last).addErrback(lambda why: refused.append(why.type))
+    assert refused == []
+    audience.leave()
+    assert refused == [TooManyFailures]
+    for guess in guesses:
+        guess.addErrback(lambda _: None)
+    site.source.waits.callback(None)
 
 
 def test_a_remembered_refusal_ends_though_the_client_asks_again_and_again() -> None:

@@ -98,7 +98,7 @@ class Worker:
         self._supervisor = Pipe(
             self.clock,
             {
-                "take": lambda keys: self.counts.take("w1", keys),
+                "claim": lambda keys: self.counts.claim("w1", keys),
                 "give": lambda keys: self.counts.give("w1", keys),
             },
             lambda: None,
@@ -181,6 +181,38 @@ def test_a_late_refusal_gives_nothing_back() -> None:
     worker.carry()
 
     assert not worker.counts.take("w2", [("all", 1)])
+
+
+def test_what_was_counted_alone_in_part_is_given_back_in_whole() -> None:
+    """A place among all, taken alone, and one of its address, which was asked for."""
+    worker = Worker(workers=1)
+    assert worker.take([("all", 1)], heard=False)
+    worker.carry()
+    assert worker.take([("host", 1)])
+
+    worker.shared.give(["all", "host"])
+    worker.carry()
+
+    assert worker.counts.take("w2", [("all", 1), ("host", 1)])
+    assert worker.take([("all", 1)], heard=False)
+
+
+def test_a_claim_says_which_key_was_used_up_and_takes_no_other() -> None:
+    worker = Worker()
+    worker.counts.take("w2", [("all", 2), ("host", 1)])
+
+    def claim(keys: list[tuple[str, int | None]]) -> str | None:
+        asking = Deferred.fromCoroutine(worker.shared.claim(keys))
+        told: list[str | None] = []
+        asking.addCallback(told.append)
+        worker.carry()
+        return told[0]
+
+    assert claim([("host", 1), ("all", 2)]) == "host"
+    assert claim([("all", 2)]) is None
+    assert claim([("host", 1), ("all", 2)]) == "host"
+    assert claim([("other", 1), ("all", 2)]) == "all"
+    assert worker.counts.take("w2", [("other", 1)])
 
 
 def test_the_limits_of_log_ins_are_those_configured() -> None:

@@ -13,9 +13,15 @@ from submitd.observe.metrics import Metrics
 from submitd.policy.priority import Priorities
 from submitd.policy.quota import Quota, Quotas
 from submitd.server.allowance import Allowances
-from submitd.server.desk import CANNOT_STORE, CANNOT_TELL, Desk, DeskServices
+from submitd.server.desk import (
+    CANNOT_STORE,
+    CANNOT_TELL,
+    LOGGED_IN,
+    Desk,
+    DeskServices,
+)
 from submitd.server.intake import ContentRules
-from submitd.smtp.event import PasswordOffered
+from submitd.smtp.event import LogInEnded, PasswordOffered
 from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession
 from submitd.spool.store import SpoolUnavailable
@@ -101,17 +107,59 @@ class Portal:
         return Submitter(authcid, ())
 
 
-def test_a_log_in_that_its_client_gave_up_holds_no_place_behind_the_next() -> None:
-    """Or a few of them keep the account out for ever."""
-    places = Places()
-    _, desk = make_desk(RecordedEvents(), Metrics(), portal=Portal(), places=places)
-    for login in ("alice", "alice", "bob"):
-        answer = desk.answer(PasswordOffered("PLAIN", login, "", "x"))
-        assert isinstance(answer, Awaitable)
-        awaited(answer)
-    assert places.taken == ["bob"]
+def log_in(desk: Desk, login: str) -> object:
+    answer = desk.answer(PasswordOffered("PLAIN", login, "", "x"))
+    assert isinstance(answer, Awaitable)
+    return awaited(answer)
+
+
+def results(metrics: Metrics) -> tuple[float | None, float | None]:
+    accepted, abandoned = (
+        metrics.registry.get_sample_value("submitd_logins_total", {"result": result})
+        for result in ("accepted", "abandoned")
+    )
+    return accepted, abandoned
+
+
+def test_who_was_told_so_is_logged_in_and_holds_a_place() -> None:
+    places, events, metrics = Places(), RecordedEvents(), Metrics()
+    _, desk = make_desk(events, metrics, portal=Portal(), places=places)
+    assert log_in(desk, "alice") == LOGGED_IN
+    assert (events.names, results(metrics)) == ([], (None, None))
+    assert desk.answer(LogInEnded(is_told=True)) is None
+
+    assert events.names == ["login-succeeded"]
+    assert results(metrics) == (1, None)
+    assert places.taken == ["alice"]
     desk.close()
     assert places.taken == []
+    assert events.names == ["login-succeeded"]
+
+
+def test_a_log_in_that_its_client_gave_up_is_none_and_holds_no_place() -> None:
+    """Or a few of them keep the account out for ever."""
+    places, events, metrics = Places(), RecordedEvents(), Metrics()
+    _, desk = make_desk(events, metrics, portal=Portal(), places=places)
+    log_in(desk, "alice")
+    desk.answer(LogInEnded(is_told=False))
+    assert (events.names, places.taken) == (["login-failed"], [])
+    log_in(desk, "bob")
+    desk.close()
+
+    assert events.names == ["login-failed", "login-failed"]
+    assert [facts["login"] for _, facts in events.emitted] == ["alice", "bob"]
+    assert results(metrics) == (None, 2)
+    assert places.taken == []
+
+
+def test_a_log_in_whose_client_is_gone_before_the_answer_holds_no_place() -> None:
+    places, events = Places(), RecordedEvents()
+    _, desk = make_desk(events, Metrics(), portal=Portal(), places=places)
+    desk.close()
+    assert log_in(desk, "alice") == LOGGED_IN
+    assert places.taken == []
+    desk.answer(LogInEnded(is_told=False))
+    assert events.names == ["login-failed"]
 
 
 class Silent(Portal):

@@ -1,4 +1,4 @@
-"""Connections through a proxy, under a clock; and who gives way to whom."""
+"""Connections through a proxy, under a clock."""
 
 from typing import Final
 
@@ -11,8 +11,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from submitd.observe.metrics import Metrics
-from submitd.server.limits import Strangers
-from submitd.server.submission import SubmissionFactory, TimeLimits
+from submitd.server.factory import SubmissionFactory
+from submitd.server.limits import Room, Strangers
+from submitd.server.submission import TimeLimits
 from submitd.smtp.server import ServerSession
 from tests.support.recorded_events import RecordedEvents
 from tests.support.session_peer import make_session
@@ -27,43 +28,54 @@ class Counts:
 
     def __init__(self, in_all: int = 10, each: int = 10) -> None:
         self.in_all, self.each = in_all, each
-        self.taken: list[str | None] = []
-        self.later: Deferred[bool] | None = None
+        self.all = 0
+        self.taken: list[str] = []
+        self.asked: list[str] = []
+        self.later: list[Deferred[None]] = []
+        self.is_slow = False
 
-    def wait(self) -> Deferred[bool]:
-        """The next answer, which comes later."""
-        self.later = Deferred()
-        return self.later
+    def answer(self) -> None:
+        """All that was asked while it was slow."""
+        waiting, self.later = self.later, []
+        for one in waiting:
+            one.callback(None)
 
-    def opened(self, address: str | None) -> bool | Deferred[bool]:
-        if self.later is not None:
-            return self.later
-        if len(self.taken) >= self.in_all or self._from(address) >= self.each:
+    async def opened(self, address: str | None) -> Room:
+        self.asked.append("opened")
+        await self._time()
+        if address is not None and self._is_crowded(address):
+            return Room.CROWDED
+        if self.all >= self.in_all:
+            return Room.FULL
+        self.all += 1
+        if address is not None:
+            self.taken.append(address)
+        return Room.FOUND
+
+    async def named(self, address: str) -> bool:
+        self.asked.append("named")
+        await self._time()
+        if self._is_crowded(address):
             return False
         self.taken.append(address)
         return True
 
-    def named(self, address: str) -> bool:
-        if self._from(address) >= self.each:
-            return False
-        self.taken[self.taken.index(None)] = address
-        return True
-
-    def is_full(self) -> bool:
-        return len(self.taken) >= self.in_all
-
-    def replaced(self, gone: str, address: str | None) -> bool:
-        self.taken.remove(gone)
-        if self._from(address) >= self.each:
-            return False
-        self.taken.append(address)
-        return True
-
-    def closed(self, address: str | None) -> None:
+    def unnamed(self, address: str) -> None:
         self.taken.remove(address)
 
-    def _from(self, address: str | None) -> int:
-        return 0 if address is None else self.taken.count(address)
+    def closed(self, address: str | None) -> None:
+        self.all -= 1
+        assert self.all >= 0, "given back twice"
+        if address is not None:
+            self.taken.remove(address)
+
+    def _is_crowded(self, address: str) -> bool:
+        return self.taken.count(address) >= self.each
+
+    async def _time(self) -> None:
+        if self.is_slow:
+            self.later.append(Deferred())
+            await self.later[-1]
 
 
 class Site:
@@ -159,7 +171,7 @@ def test_before_its_header_a_connection_hears_nothing_and_has_a_place() -> None:
     say(wire, HEADER[:-1])
 
     assert wire.value() == b""
-    assert counts.taken == [None]
+    assert (counts.all, counts.taken) == (1, [])
     assert here.events.emitted == []
 
 
@@ -245,12 +257,12 @@ def test_the_limit_holds_before_the_header() -> None:
     assert third.disconnected
     assert here.reason() == "limit"
     lose(third)
-    assert counts.taken == [None, None]
+    assert (counts.all, counts.taken) == (2, [])
 
 
 def test_what_comes_while_it_is_not_admitted_waits_in_the_client() -> None:
     counts = Counts()
-    later = counts.wait()
+    counts.is_slow = True
     here = Site(counts)
     wire = here.connect()
     say(wire, HEADER + b"EHLO x\r\n")
@@ -258,8 +270,9 @@ def test_what_comes_while_it_is_not_admitted_waits_in_the_client() -> None:
     say(wire, b"NOOP\r\n")
     assert reading(wire) == "paused"
     assert wire.value() == b""
-    counts.taken.append(None)
-    later.callback(True)
+    counts.answer()
+    assert wire.value() == b""
+    counts.answer()
 
     assert reading(wire) == "producing"
     assert wire.value().startswith(GREETING)
@@ -268,34 +281,63 @@ def test_what_comes_while_it_is_not_admitted_waits_in_the_client() -> None:
 
 def test_a_place_that_comes_too_late_is_given_back() -> None:
     counts = Counts()
-    later = counts.wait()
+    counts.is_slow = True
     here = Site(counts)
     wire = here.connect()
     lose(wire)
-    counts.taken.append(None)
-    later.callback(True)
+    counts.answer()
 
-    assert counts.taken == []
+    assert counts.all == 0
     assert here.clients == []
 
 
-def test_a_refusal_that_comes_too_late_is_not_logged() -> None:
+@pytest.mark.parametrize("each", [10, 0])
+def test_a_client_that_leaves_while_it_is_named_gives_its_place_back_once(
+    each: int,
+) -> None:
+    """Or each reset makes room for one more than there may be."""
+    counts = Counts(each=each)
+    counts.is_slow = True
+    here = Site(counts)
+    stays = here.connect()
+    counts.answer()
+    gone = here.connect()
+    counts.answer()
+    say(gone, HEADER)
+    lose(gone)
+    counts.answer()
+
+    assert (counts.all, counts.taken) == (1, [])
+    assert not stays.disconnected
+
+
+def test_a_client_that_leaves_before_it_is_counted_gives_its_place_back() -> None:
     counts = Counts()
-    later = counts.wait()
+    counts.is_slow = True
+    here = Site(counts, proxied=False)
+    lose(here.connect("198.51.100.1"))
+    counts.answer()
+
+    assert (counts.all, counts.taken) == (0, [])
+
+
+def test_a_refusal_that_comes_too_late_is_not_logged() -> None:
+    counts = Counts(in_all=0)
+    counts.is_slow = True
     here = Site(counts)
     wire = here.connect()
     lose(wire)
-    counts.later = None
-    later.callback(False)
+    counts.answer()
 
     assert here.events.emitted == []
 
 
 def test_counts_that_fail_are_told_as_the_bug_that_they_are() -> None:
     counts = Counts()
-    later = counts.wait()
+    counts.is_slow = True
     here = Site(counts)
     here.connect()
+    [later] = counts.later
     later.errback(ZeroDivisionError())
 
     assert here.events.names == ["session-broken"]
@@ -309,73 +351,3 @@ def test_a_stop_waits_for_no_header() -> None:
     assert wire.disconnected
     lose(wire)
     assert here.clock.getDelayedCalls() == []
-
-
-# Who gives way
-
-
-def test_where_all_places_are_taken_the_oldest_stranger_gives_way() -> None:
-    counts = Counts(in_all=2)
-    here = Site(counts, proxied=False)
-    first, second = here.connect("198.51.100.1"), here.connect("198.51.100.2")
-    third = here.connect("198.51.100.3")
-
-    assert first.value() == (
-        GREETING + b"421 4.7.0 Too many connections, try again later\r\n"
-    )
-    assert first.closing
-    assert second.value() == third.value() == GREETING
-    assert counts.taken == ["198.51.100.2", "198.51.100.3"]
-    lose(first)
-    assert counts.taken == ["198.51.100.2", "198.51.100.3"]
-    assert here.events.emitted[-1][1]["end"] == "displaced"
-
-
-def test_who_has_logged_in_gives_way_to_nobody() -> None:
-    counts = Counts(in_all=1)
-    here = Site(counts, proxied=False)
-    first = here.connect("198.51.100.1")
-    session = first.protocol._session
-    session.tls = session.authenticated = True
-    second, third = here.connect("198.51.100.2"), here.connect("198.51.100.3")
-
-    assert first.value() == GREETING
-    for wire in (second, third):
-        assert wire.value().startswith(b"421 4.7.0 Too many connections")
-    assert counts.taken == ["198.51.100.1"]
-
-
-def test_one_address_does_not_drive_out_others() -> None:
-    counts = Counts(in_all=10, each=1)
-    here = Site(counts, proxied=False)
-    first, again = here.connect("198.51.100.1"), here.connect("198.51.100.1")
-
-    assert first.value() == GREETING
-    assert again.value().startswith(b"421 4.7.0 Too many connections")
-    assert counts.taken == ["198.51.100.1"]
-
-
-def test_a_crowd_that_gives_way_does_not_pile_up() -> None:
-    """The few who hear why hold a socket for some seconds; the others hear nothing."""
-    counts = Counts(in_all=1)
-    here = Site(counts, proxied=False)
-    wires = [here.connect(f"198.51.100.{number}") for number in range(203)]
-
-    assert [wire.disconnected for wire in wires] == [False] * 200 + [True] * 2 + [False]
-    assert [wire.closing for wire in wires] == [True] * 200 + [False] * 3
-    lose(wires[0])
-    here.connect("198.51.100.250")
-    assert wires[-1].closing
-
-
-def test_a_stranger_may_give_way_within_the_proxy_s_header_of_the_next() -> None:
-    counts = Counts(in_all=1)
-    here = Site(counts)
-    first = here.connect()
-    say(first, HEADER)
-    second = here.connect()
-
-    assert first.closing
-    say(second, HEADER)
-    assert second.value() == GREETING
-    assert counts.taken == ["198.51.100.7"]

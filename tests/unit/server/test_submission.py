@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -12,16 +14,18 @@ from twisted.python.failure import Failure
 from submitd.mail.trace import TlsFacts
 from submitd.observe.metrics import Metrics
 from submitd.sasl.channel import Channel
-from submitd.server.limits import Strangers
+from submitd.server.factory import SubmissionFactory
+from submitd.server.limits import Room, Strangers
 from submitd.server.submission import (
     SHUTTING_DOWN,
-    SubmissionFactory,
     SubmissionProtocol,
     TimeLimits,
 )
+from submitd.smtp.event import SenderOffered
+from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession
 from tests.support.recorded_events import RecordedEvents
-from tests.support.session_peer import StandInDesk, make_session
+from tests.support.session_peer import SENDER_OK, StandInDesk, make_session
 
 MAIL: Final = (
     b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n"
@@ -84,24 +88,22 @@ class Site:
     def _make(self, session_id: str, client: str) -> tuple[ServerSession, Desk]:  # noqa: ARG002
         return make_session(self._settings), Desk()
 
-    def opened(self, address: str | None) -> bool:  # noqa: ARG002
+    def opened(self, address: str | None) -> Room:  # noqa: ARG002
         self.counted += self.room
-        return self.room
+        return Room.FOUND if self.room else Room.FULL
 
     def named(self, address: str) -> bool:  # noqa: ARG002
         return self.room
 
-    def is_full(self) -> bool:
-        return not self.room
-
-    def replaced(self, gone: str, address: str | None) -> bool:  # noqa: ARG002
-        return True
+    def unnamed(self, address: str) -> None:
+        """Addresses are not counted here."""
 
     def closed(self, address: str | None) -> None:  # noqa: ARG002
         self.counted -= 1
 
     def connect(self) -> tuple[SubmissionProtocol, Wire]:
-        protocol = self.factory.buildProtocol(None)
+        address = IPv4Address("TCP", "198.51.100.7", 4711)
+        protocol = self.factory.buildProtocol(address)
         assert isinstance(protocol, SubmissionProtocol)
         wire = Wire()
         protocol.makeConnection(wire)
@@ -275,6 +277,40 @@ def test_who_has_closed_its_half_is_answered_and_let_go() -> None:
     protocol.connectionLost(Failure(ConnectionDone()))
     assert here.clock.getDelayedCalls() == []
     assert here.counted == 0
+
+
+def test_who_has_closed_its_half_and_does_not_read_yet_is_answered_in_full() -> None:
+    """What it had said before is not lost because its answers are slow to go."""
+    here = site()
+    protocol, wire = here.connect()
+    protocol.pauseProducing()
+    protocol.dataReceived(b"EHLO x\r\n" + MAIL + b".\r\n")
+    protocol.readConnectionLost()
+    assert not wire.closing
+    protocol.resumeProducing()
+    assert wire.value().endswith(b"250 2.0.0 Queued\r\n")
+    assert wire.closing is True
+
+
+def test_nor_does_an_answer_end_what_waits_behind_it() -> None:
+    """It says all, closes its half, and reads nothing while it is answered."""
+    here = site()
+    protocol, wire = here.connect()
+    verdict: Deferred[Reply] = Deferred()
+    answer_at_once = protocol._desk.answer
+    protocol._desk.answer = (  # type: ignore[method-assign]
+        lambda event: (
+            verdict if isinstance(event, SenderOffered) else answer_at_once(event)
+        )
+    )
+    protocol.dataReceived(b"EHLO x\r\nMAIL FROM:<a@example.org>\r\nNOOP\r\n")
+    protocol.readConnectionLost()
+    protocol.pauseProducing()
+    verdict.callback(SENDER_OK)
+    assert not wire.closing
+    protocol.resumeProducing()
+    assert wire.value().endswith(SENDER_OK.encode() + b"250 2.0.0 Ok\r\n")
+    assert wire.closing is True
 
 
 def test_a_crowd_that_is_turned_away_does_not_pile_up() -> None:

@@ -1,0 +1,290 @@
+"""Who finds a place, under a clock: who gives way to whom, and who to nobody."""
+
+from collections.abc import Awaitable
+from typing import Any, Final
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from submitd.server.limits import Strangers
+from submitd.server.submission import TimeLimits
+from submitd.smtp.conversation import Answer
+from submitd.smtp.event import Event, PasswordOffered
+from tests.support.session_peer import LOG_IN_REFUSED, LOGGED_IN
+from tests.unit.server.test_proxied import GREETING, HEADER, Counts, Site, lose, say
+from tests.unit.server.test_submission import Wire
+
+TOO_MANY: Final = b"421 4.7.0 Too many connections, try again later\r\n"
+AUTH: Final = b"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n"
+
+
+def site(counts: Counts, **limits: float | None) -> Site:
+    here = Site(counts, proxied=False)
+    here.factory.time_limits = TimeLimits(**limits)
+    return here
+
+
+def begin_log_in(wire: Wire, octets: bytes = AUTH) -> Deferred[Any]:
+    """Have it ask for a log-in; the verdict, which is still to come."""
+    protocol = wire.protocol
+    verdict: Deferred[Any] = Deferred()
+    answer_at_once = protocol._desk.answer
+
+    def answer(event: Event) -> Answer | Awaitable[Answer]:
+        if isinstance(event, PasswordOffered):
+            return verdict
+        told: Answer = answer_at_once(event)
+        return told
+
+    protocol._desk.answer = answer
+    protocol._session.tls = True
+    say(wire, b"EHLO x\r\n" + octets)
+    return verdict
+
+
+def test_where_all_places_are_taken_who_was_there_first_gives_way() -> None:
+    counts = Counts(in_all=2)
+    here = site(counts)
+    first, second = here.connect("198.51.100.1"), here.connect("198.51.100.2")
+    third = here.connect("198.51.100.3")
+
+    assert first.value() == GREETING + TOO_MANY
+    assert first.closing
+    assert second.value() == third.value() == GREETING
+    assert counts.taken == ["198.51.100.2", "198.51.100.3"]
+    lose(first)
+    assert counts.taken == ["198.51.100.2", "198.51.100.3"]
+    assert here.events.emitted[-1][1]["end"] == "displaced"
+
+
+def test_one_of_those_who_are_most_from_one_address_gives_way() -> None:
+    """Who comes alone, on a slow line, has time: a crowd makes room for itself."""
+    counts = Counts(in_all=4)
+    here = site(counts)
+    alone = here.connect("198.51.100.1")
+    crowd = [here.connect(f"2001:db8::{number:x}") for number in range(20)]
+
+    assert alone.value() == GREETING
+    assert [wire.closing for wire in crowd] == [True] * 17 + [False] * 3
+
+
+def test_who_has_logged_in_gives_way_to_nobody() -> None:
+    counts = Counts(in_all=1)
+    here = site(counts)
+    first = here.connect("198.51.100.1")
+    begin_log_in(first).callback(LOGGED_IN)
+    second, third = here.connect("198.51.100.2"), here.connect("198.51.100.3")
+
+    assert first.value().endswith(LOGGED_IN.encode())
+    for wire in (second, third):
+        assert wire.value() == TOO_MANY
+    assert counts.taken == ["198.51.100.1"]
+    assert counts.asked[1:] == ["opened", "opened"]
+
+
+def test_nor_does_who_goes_on_at_once_behind_the_log_in() -> None:
+    """It is busy again before it has been still."""
+    counts = Counts(in_all=1)
+    here = site(counts)
+    first = here.connect("198.51.100.1")
+    again = AUTH + b"MAIL FROM:<a@example.org>\r\n"
+    begin_log_in(first, again).callback(LOGGED_IN)
+
+    assert here.factory.strangers.make_room() is None
+    assert first.value().endswith(b"Sender accepted\r\n")
+
+
+def test_who_is_one_too_many_from_its_address_drives_out_nobody() -> None:
+    """However full it is, and at the price of one question."""
+    counts = Counts(in_all=2, each=1)
+    here = site(counts)
+    first, second = here.connect("198.51.100.1"), here.connect("198.51.100.2")
+    counts.asked.clear()
+    again = here.connect("198.51.100.1")
+
+    assert first.value() == second.value() == GREETING
+    assert again.value() == TOO_MANY
+    assert counts.taken == ["198.51.100.1", "198.51.100.2"]
+    assert counts.asked == ["opened"]
+
+
+def test_of_those_who_come_at_once_no_more_drive_out_others_than_may_come() -> None:
+    counts = Counts(in_all=4, each=1)
+    here = site(counts)
+    others = [here.connect(f"198.51.100.{number}") for number in range(4)]
+    counts.is_slow = True
+    crowd = [here.connect("192.0.2.1") for _ in range(4)]
+    counts.answer()
+    counts.answer()
+
+    assert [wire.closing for wire in others] == [True] + [False] * 3
+    assert [wire.value() for wire in crowd] == [GREETING] + [TOO_MANY] * 3
+    assert (counts.all, counts.taken.count("192.0.2.1")) == (4, 1)
+
+
+def test_where_the_last_stranger_is_gone_by_then_nothing_stays_counted() -> None:
+    counts = Counts(in_all=1)
+    here = site(counts)
+    first = here.connect("198.51.100.1")
+    verdict = begin_log_in(first)
+    counts.is_slow = True
+    late = here.connect("198.51.100.2")
+    counts.answer()
+    verdict.callback(LOGGED_IN)
+    counts.answer()
+
+    assert late.value() == TOO_MANY
+    assert (counts.all, counts.taken) == (1, ["198.51.100.1"])
+
+
+def test_who_was_sent_away_and_does_not_go_is_the_first_to_give_way() -> None:
+    """QUIT and no answer to TLS's goodbye would hold a place for ten seconds."""
+    counts = Counts(in_all=3)
+    here = site(counts)
+    silent = here.connect("198.51.100.1")
+    polite = here.connect("198.51.100.2")
+    crowd = here.connect("198.51.100.1")
+    say(polite, b"QUIT\r\n")
+    assert polite.closing
+    here.connect("198.51.100.4")
+
+    assert polite.disconnected
+    assert silent.value() == crowd.value() == GREETING
+    lose(polite)
+    assert counts.all == 3
+    assert here.events.emitted[-1][1]["end"] == "quit"
+
+
+def test_a_crowd_of_those_who_are_being_answered_gives_way_in_the_end() -> None:
+    """Or what is put off, time and again, holds all places."""
+    counts = Counts(in_all=3)
+    here = site(counts)
+    crowd = [here.connect("198.51.100.1") for _ in range(3)]
+    verdicts = [begin_log_in(crowd[number], AUTH * 3) for number in (0, 1)]
+    here.connect("198.51.100.2")
+    here.connect("198.51.100.3")
+
+    # The idle one first, and then the one that has been at it longest.
+    assert crowd[2].value().endswith(TOO_MANY)
+    assert [wire.disconnected for wire in crowd] == [True, False, False]
+    assert counts.taken == ["198.51.100.1", "198.51.100.2", "198.51.100.3"]
+    verdicts[0].callback(LOG_IN_REFUSED)
+    lose(crowd[0])
+    assert b"535" not in crowd[0].value()
+    assert here.events.emitted[-1][1]["end"] == "displaced"
+    for verdict, wire in ((verdicts[1], crowd[1]), (None, crowd[2])):
+        lose(wire)
+        if verdict is not None:
+            verdict.callback(LOG_IN_REFUSED)
+    assert counts.taken == ["198.51.100.2", "198.51.100.3"]
+    assert counts.all == 2
+
+
+def test_time_ends_while_a_question_is_open() -> None:
+    counts = Counts()
+    here = site(counts, log_in=20)
+    wire = here.connect("198.51.100.1")
+    verdict = begin_log_in(wire)
+    here.clock.pump([1.0] * 19)
+    assert "session-timed-out" not in here.events.names
+    here.clock.pump([1.0] * 2)
+
+    assert wire.disconnected
+    assert here.events.names[-1] == "session-timed-out"
+    lose(wire)
+    assert counts.all == 0
+    assert here.clock.getDelayedCalls() == []
+    verdict.callback(LOGGED_IN)
+    assert here.events.emitted[-1][1]["end"] == "time-out"
+
+
+@pytest.mark.parametrize(("limit", "ends"), [("session", True), ("log_in", False)])
+def test_what_is_pipelined_does_not_outlast_the_session(limit: str, ends: bool) -> None:
+    """Who may send hears the answer that is under way, or it would send again."""
+    here = site(Counts(), **{limit: 20.0})
+    wire = here.connect("198.51.100.1")
+    verdict = begin_log_in(wire, AUTH + b"NOOP\r\n")
+    here.clock.advance(15)
+    wire.protocol._session.authenticated = True
+    here.clock.pump([1.0] * 10)
+    assert not wire.disconnected
+    verdict.callback(LOGGED_IN)
+
+    assert wire.closing is ends
+    last = b"421 4.4.2 Time is up, closing\r\n" if ends else b"250 2.0.0 Ok\r\n"
+    assert wire.value().endswith(LOGGED_IN.encode() + last)
+
+
+def test_a_crowd_that_gives_way_does_not_pile_up() -> None:
+    """The few who hear why hold a socket for some seconds; the others hear nothing."""
+    counts = Counts(in_all=1)
+    here = site(counts)
+    wires = [here.connect(f"198.51.100.{number}") for number in range(203)]
+
+    assert [wire.disconnected for wire in wires] == [False] * 200 + [True] * 2 + [False]
+    assert [wire.closing for wire in wires] == [True] * 200 + [False] * 3
+    lose(wires[0])
+    here.connect("198.51.100.250")
+    assert wires[-1].closing
+
+
+def test_a_stranger_may_give_way_before_the_proxy_s_header_of_the_next() -> None:
+    counts = Counts(in_all=1)
+    here = Site(counts)
+    first = here.connect()
+    say(first, HEADER)
+    second = here.connect()
+
+    assert first.closing
+    say(second, HEADER)
+    assert second.value() == GREETING
+    assert (counts.all, counts.taken) == (1, ["198.51.100.7"])
+
+
+# The order, without connections
+
+
+class One:
+    """A stranger by name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def give_way(self) -> str | None:
+        return self.name
+
+
+def drained(strangers: Strangers) -> list[str]:
+    """All of them, in the order in which they give way."""
+    gone = []
+    while (name := strangers.make_room()) is not None:
+        gone.append(name)
+    return gone
+
+
+def test_the_greatest_crowd_shrinks_first_and_among_equals_the_oldest() -> None:
+    strangers = Strangers()
+    for name in ("a1", "b1", "b2", "c1", "c2", "c3", "d1"):
+        strangers.add(One(name), f"192.0.2.{ord(name[0])}")
+
+    assert len(strangers) == 7
+    assert drained(strangers) == ["c1", "b1", "c2", "a1", "d1", "b2", "c3"]
+    assert len(strangers) == 0
+
+
+def test_who_leaves_and_who_is_answered_have_their_turn_whatever_came_before() -> None:
+    strangers = Strangers()
+    ones = [One(str(number)) for number in range(6)]
+    for one in ones:
+        strangers.add(one, "192.0.2.1")
+    for number in (0, 1, 2):
+        strangers.answering(ones[number], is_open=True)
+    strangers.answering(ones[2], is_open=False)
+    strangers.leaving(ones[5])
+    strangers.discard(ones[4])
+    for stranger in (One("never seen"), ones[4]):
+        strangers.answering(stranger, is_open=True)
+        strangers.leaving(stranger)
+        strangers.discard(stranger)
+
+    assert drained(strangers) == ["5", "3", "2", "0", "1"]
