@@ -59,10 +59,10 @@ class LoginPlaces(Protocol):
 class Stranger(Protocol):
     """A connection that may have to give way."""
 
-    def give_way(self) -> str | None:
+    def give_way(self) -> str:
         """End it; the address that its place is counted for, which is the caller's now.
 
-        None: it is no stranger any more.
+        It is no stranger any more.
         """
 
 
@@ -145,11 +145,11 @@ class Strangers:
 
     def make_room(self) -> str | None:
         """Have one give way, as `Stranger.give_way`; None: there is none."""
-        while (one := self._next()) is not None:
-            self.discard(one)
-            if (address := one.give_way()) is not None:
-                return address
-        return None
+        one = self._next()
+        if one is None:
+            return None
+        self.discard(one)
+        return one.give_way()
 
     def _next(self) -> Stranger | None:
         if self._leaving:

@@ -306,10 +306,8 @@ class SubmissionProtocol(Connection):
         if self._timer is not None:
             self._timer.reset(_LAST_WORD)
 
-    def give_way(self) -> str | None:
+    def give_way(self) -> str:
         """As `Stranger.give_way`."""
-        if self._session.may_send:
-            return None
         self._counted = False
         if self._hung_up:
             self.transport.abortConnection()

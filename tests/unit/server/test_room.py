@@ -250,7 +250,7 @@ class One:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def give_way(self) -> str | None:
+    def give_way(self) -> str:
         return self.name
 
 
