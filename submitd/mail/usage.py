@@ -48,6 +48,14 @@ class Spent:
     """Messages that were held, and count for nothing else."""
 
 
+@frozen
+class Stored:
+    """What lies in the spool."""
+
+    messages: int = 0
+    octets: int = 0
+
+
 @frozen(kw_only=True)
 class Usage:
     """How it stands with one submitter at one moment, and with one message."""
@@ -58,5 +66,8 @@ class Usage:
     new_recipients: int = 0
     """Of the message's recipients: those not written to lately."""
 
+    held: Stored = Stored()
+    """What is held at this moment, whoever holds it."""
+
     noticed: bool = False
-    """The submitter was told not long ago that mail is held."""
+    """The submitter was told not long ago that mail is held, and some still is."""

@@ -17,8 +17,8 @@ from submitd.spool.store import (
     Charge,
     Intake,
     NewMessage,
+    Notices,
     Over,
-    Report,
     Spool,
     Spooled,
 )
@@ -27,9 +27,7 @@ from submitd.spool.store import (
 class MakesNotices(Protocol):
     """`delivery.notices.HoldNotices`."""
 
-    def make(
-        self, message: NewMessage, who: Submitter, reason: str
-    ) -> tuple[Report, ...]: ...
+    def make(self, message: NewMessage, who: Submitter, reason: str) -> Notices: ...
 
 
 @frozen(kw_only=True)
@@ -59,7 +57,6 @@ class Allowance:
         self._quota = quota
         self._who = who
         self._session = session
-        self._login = who.login.casefold()
         self._remembers = quota.new_recipients_per_day is not None
 
     async def refusal(self, forward_paths: Sequence[ForwardPath]) -> Reply | None:
@@ -70,7 +67,7 @@ class Allowance:
         """
         quota, now = self._quota, self._shared.now()
         usage = await self._shared.spool.usage(
-            self._login, quota.spans, forward_paths if self._remembers else (), now
+            self._who.login, quota.spans, forward_paths if self._remembers else (), now
         )
         moment = now.timestamp()
         refusal = check_quota(quota, usage, len(forward_paths), moment)
@@ -108,7 +105,7 @@ class Allowance:
         charge = evolve(
             self._charge(lambda usage: check_held(quota, usage, moment)),
             reason=reason,
-            notices=()
+            notices=Notices()
             if over.usage.noticed
             else self._shared.notices.make(message, self._who, reason),
         )
@@ -127,7 +124,7 @@ class Allowance:
 
     def _charge(self, judge: Callable[[Usage], Reply | None]) -> Charge:
         return Charge(
-            login=self._login,
+            login=self._who.login,
             spans=self._quota.spans,
             remembers=self._remembers,
             judge=judge,

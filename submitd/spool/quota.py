@@ -8,17 +8,20 @@ from collections.abc import Iterable, Sequence
 from sqlite3 import Connection
 from typing import Final
 
+from submitd.mail.address import parse_mailbox
 from submitd.mail.envelope import ForwardPath
-from submitd.mail.usage import Span, Spent, Usage
-from submitd.spool.rows import number_of
+from submitd.mail.usage import Span, Spent, Stored, Usage
+from submitd.spool.rows import number_of, read_moment
 from submitd.spool.statements import insert_message, tell
-from submitd.spool.store import Charge, NewMessage, Over
-
-_NOTICES: Final = 0
-"""Stands for a span: a row of it says that the login was told, and until when."""
+from submitd.spool.store import Charge, NewMessage, Over, Reminder, Report
 
 _NOTICE_PERIOD: Final = 4 * 3600
-"""Seconds in which a login and its postmaster are told once."""
+"""Seconds in which a login and its postmaster are told once, if mail stays held."""
+
+_REMINDER_PERIOD: Final = 86400
+"""Seconds after which they are told again of what still is."""
+
+_REMINDED_AT_ONCE: Final = 20
 
 _REMEMBERED: Final = 90
 """Days for which it is remembered whom a login has written to."""
@@ -44,12 +47,13 @@ def read_usage(
     now: float,
 ) -> Usage:
     """How it stands with a login; ``paths``: whose newness is to be told."""
+    key = login.casefold()
     spent: dict[Span, tuple[Spent, ...]] = {}
     for span in spans:
         rows = connection.execute(
             "SELECT until, messages, recipients, new_recipients, held FROM usage "
             "WHERE login = ? AND span = ? AND until > ? ORDER BY until",
-            (login, span.value, now),
+            (key, span.value, now),
         )
         spent[span] = tuple(
             Spent(
@@ -61,15 +65,32 @@ def read_usage(
             )
             for until, messages, recipients, new_recipients, held in rows
         )
-    noticed = connection.execute(
-        "SELECT 1 FROM usage WHERE login = ? AND span = ? AND until > ?",
-        (login, _NOTICES, now),
-    ).fetchone()
+    held = _held(connection, login)
     return Usage(
         spent=spent,
-        new_recipients=_unknown(connection, login, paths),
-        noticed=noticed is not None,
+        new_recipients=_unknown(connection, key, paths),
+        held=held,
+        # Once all was let go, the next one that is held is news again.
+        noticed=held.messages > 0 and _was_told(connection, login, now),
     )
+
+
+def _held(connection: Connection, login: str) -> Stored:
+    messages, octets = connection.execute(
+        "SELECT count(*), total(length(header) + body_size) FROM message "
+        "WHERE submitter = ? COLLATE NOCASE AND held = 1 AND removed = 0",
+        (login,),
+    ).fetchone()
+    return Stored(messages, int(octets))
+
+
+def _was_told(connection: Connection, login: str, now: float) -> bool:
+    told = connection.execute(
+        "SELECT 1 FROM told WHERE login = ? AND at > ? AND at <= ?",
+        # A clock that was far ahead must not silence us until then.
+        (login, now - _NOTICE_PERIOD, now + _SLACK),
+    ).fetchone()
+    return told is not None
 
 
 def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | None:
@@ -81,6 +102,7 @@ def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | N
     now = envelope.accepted_at.timestamp()
     paths = envelope.forward_paths if due.remembers else ()
     usage = read_usage(connection, due.login, due.spans, paths, now)
+    key = due.login.casefold()
     if (reply := due.judge(usage)) is not None:
         return Over(reply, usage)
     recipients = len(envelope.forward_paths)
@@ -94,13 +116,13 @@ def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | N
             "recipients = recipients + excluded.recipients, "
             "new_recipients = new_recipients + excluded.new_recipients, "
             "held = held + excluded.held",
-            (due.login, span.value, span.until(now), *row),
+            (key, span.value, span.until(now), *row),
         )
     if message.held:
         tell(connection, number_of(message.queue_id), now, f"held: {due.reason}")
         _enter_notices(connection, due, usage, now)
     else:
-        _remember(connection, due.login, paths, now)
+        _remember(connection, key, paths, now)
     _sweep(connection, due, usage, now)
     return None
 
@@ -108,15 +130,52 @@ def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | N
 def _enter_notices(
     connection: Connection, due: Charge, usage: Usage, now: float
 ) -> None:
-    if usage.noticed or not due.notices:
+    if usage.noticed or not due.notices.reports:
         return
+    told = due.notices.told
     connection.execute(
-        "INSERT INTO usage (login, span, until) VALUES (?, ?, ?)",
-        (due.login, _NOTICES, now + _NOTICE_PERIOD),
+        "INSERT OR REPLACE INTO told (login, mailbox, at) VALUES (?, ?, ?)",
+        (due.login, None if told is None else str(told), now),
     )
-    for notice in due.notices:
+    _enter(connection, due.notices.reports)
+
+
+def _enter(connection: Connection, notices: Iterable[Report]) -> None:
+    for notice in notices:
         # Leased to nobody: whoever looks next at what is due sends them.
         insert_message(connection, notice.message, notice.body, 0, 0, None)
+
+
+def reminders(connection: Connection, now: float) -> list[Reminder]:
+    """As `Spool.reminders`."""
+    return [
+        Reminder(
+            login=login,
+            told=None if mailbox is None else parse_mailbox(mailbox),
+            told_at=read_moment(at),
+            held=_held(connection, login),
+        )
+        for login, mailbox, at in connection.execute(
+            "SELECT login, mailbox, at FROM told WHERE at <= ? OR at > ? "
+            "ORDER BY at LIMIT ?",
+            (now - _REMINDER_PERIOD, now + _SLACK, _REMINDED_AT_ONCE),
+        ).fetchall()
+    ]
+
+
+def remind(
+    connection: Connection, due: Reminder, reports: Sequence[Report], now: float
+) -> None:
+    """As `Spool.remind`."""
+    which = (due.login, due.told_at.timestamp())
+    if not reports:
+        connection.execute("DELETE FROM told WHERE login = ? AND at = ?", which)
+        return
+    changed = connection.execute(
+        "UPDATE told SET at = ? WHERE login = ? AND at = ?", (now, *which)
+    ).rowcount
+    if changed:
+        _enter(connection, reports)
 
 
 def _mark(path: ForwardPath) -> bytes:
@@ -171,5 +230,5 @@ def _sweep(connection: Connection, due: Charge, usage: Usage, now: float) -> Non
         connection.execute(
             "DELETE FROM correspondent WHERE rowid IN (SELECT rowid FROM "
             "correspondent WHERE login = ? ORDER BY seen DESC LIMIT ? OFFSET ?)",
-            (due.login, _SWEPT, _MOST_REMEMBERED),
+            (due.login.casefold(), _SWEPT, _MOST_REMEMBERED),
         )

@@ -15,7 +15,7 @@ from attrs import field, frozen
 from submitd.mail.address import Mailbox
 from submitd.mail.envelope import DeliverBy, Envelope, ForwardPath, TlsDemand
 from submitd.mail.status import EnhancedCode
-from submitd.mail.usage import Span, Usage
+from submitd.mail.usage import Span, Stored, Usage
 from submitd.smtp.reply import Reply
 
 CHUNK: int = 256 * 1024
@@ -175,12 +175,22 @@ class Report:
     body: bytes
 
 
+@frozen
+class Notices:
+    """Messages of ours that tell that mail is held."""
+
+    told: Mailbox | None = None
+    """Where the submitter is told; None: only the postmaster is."""
+
+    reports: tuple[Report, ...] = ()
+
+
 @frozen(kw_only=True)
 class Charge:
     """What a message is counted by, and who says whether that is too much."""
 
     login: str
-    """In one spelling."""
+    """As the directory spells it. Case does not count."""
 
     spans: frozenset[Span]
     """Over which is counted; one at least."""
@@ -194,8 +204,8 @@ class Charge:
     reason: str = ""
     """Why the message is held, for its story."""
 
-    notices: tuple[Report, ...] = ()
-    """Messages of ours that tell of it, unless that was done not long ago."""
+    notices: Notices = Notices()
+    """What tells of it, unless that was done not long ago."""
 
 
 @frozen
@@ -204,6 +214,19 @@ class Over:
 
     reply: Reply
     usage: Usage
+
+
+@frozen(kw_only=True)
+class Reminder:
+    """Somebody was told a day ago that mail of theirs is held."""
+
+    login: str
+    told: Mailbox | None
+    """As `Notices.told`."""
+
+    told_at: datetime
+    held: Stored
+    """What still is."""
 
 
 @frozen(kw_only=True)
@@ -336,6 +359,24 @@ class Spool(Protocol):
 
         Raises:
             SpoolUnavailable: cannot tell.
+        """
+
+    async def reminders(self, now: datetime) -> Sequence[Reminder]:
+        """Whom to remind that mail is held: some of them, the longest waiting first.
+
+        Raises:
+            SpoolUnavailable: cannot tell.
+        """
+
+    async def remind(
+        self, due: Reminder, reports: Sequence[Report], now: datetime
+    ) -> None:
+        """Enter these messages of ours, unless another process was faster.
+
+        Without any, that somebody was told is forgotten.
+
+        Raises:
+            SpoolUnavailable: nothing is entered.
         """
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[Spooled]:

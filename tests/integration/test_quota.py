@@ -2,6 +2,7 @@
 
 import json
 import smtplib
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -301,3 +302,13 @@ def test_what_is_over_a_limit_is_held_told_of_and_released_with_one_command(
     until(lambda: len(to("carol")) == 6, "what was released", 20)
     assert len(to("alice")) == len(to("postmaster")) == 1
     until(lambda: server.twistd.queued() == 0, "an empty queue", 10)
+    # What stays held is news at once, and again after a day.
+    assert [one[0] for one in server.send(login="bob", times=3)] == [250] * 3
+    until(lambda: len(to("postmaster")) == 2, "the notice", 20)
+    server.twistd.stop()
+    with closing(sqlite3.connect(server.folder / "state/spool.sqlite")) as spool, spool:
+        spool.execute("UPDATE told SET at = at - 86400")
+    server.twistd.start()
+    until(lambda: len(to("bob")) == 2 and len(to("postmaster")) == 3, "reminders", 20)
+    assert b"still held" in to("bob")[1].content
+    assert len(to("alice")) == 1

@@ -14,7 +14,7 @@ from submitd.observe.metrics import Metrics
 from submitd.policy.quota import Quota, Quotas
 from submitd.server.allowance import Allowance, Allowances
 from submitd.smtp.reply import Reply
-from submitd.spool.store import NewMessage, Report, Spooled, Wanted
+from submitd.spool.store import NewMessage, Notices, Report, Spooled, Wanted
 from tests.support.in_reactor import in_reactor
 from tests.support.recorded_events import RecordedEvents
 from tests.support.spooling import NOW, Spooling, message
@@ -40,14 +40,13 @@ class Site:
             now=lambda: NOW,
         )
 
-    def make(
-        self, message_: NewMessage, who: Submitter, reason: str
-    ) -> tuple[Report, ...]:
+    def make(self, message_: NewMessage, who: Submitter, reason: str) -> Notices:
         """As `MakesNotices.make`."""
         self.made.append(reason)
         intake = self._spooling.spool.open_intake()
         assert message_.submitter == who.login.lower()
-        return (Report(message=message(intake, submitter=None), body=b"held\r\n"),)
+        report = Report(message=message(intake, submitter=None), body=b"held\r\n")
+        return Notices(None, (report,))
 
     def allowance(self, login: str = "Alice") -> Allowance:
         found = self._shared.of(Submitter(login, ()), "session-1")

@@ -733,7 +733,8 @@ _STEPS_BACK: Final = {
     "WHERE state = 'queued' AND lease IS NULL AND held = 0; "
     "DROP TRIGGER message_renditions_deleted; DROP TRIGGER rendition_deleted; "
     "DROP TABLE rendition; ALTER TABLE message DROP COLUMN binary; "
-    "DROP TABLE usage; DROP TABLE correspondent",
+    "DROP TABLE usage; DROP TABLE correspondent; "
+    "DROP TABLE told; DROP INDEX message_held",
     2: "ALTER TABLE recipient DROP COLUMN interruptions",
     1: "DROP TRIGGER message_deleted",
 }

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from submitd.mail.address import parse_mailbox
 from submitd.mail.envelope import Envelope, ForwardPath
 from submitd.mail.status import EnhancedCode
-from submitd.mail.usage import Span, Usage
+from submitd.mail.usage import Span, Stored, Usage
 from submitd.policy.quota import Quota, check_quota
 from submitd.smtp.reply import Reply
 from submitd.spool import quota as counting
@@ -28,6 +28,7 @@ from submitd.spool.store import (
     Charge,
     Needs,
     NewMessage,
+    Notices,
     Over,
     Report,
     Spooled,
@@ -193,15 +194,8 @@ async def test_what_is_held_has_a_story_and_a_notice_in_some_hours(
 ) -> None:
     async with Spooling(tmp_path) as s:
 
-        def held(seconds: float) -> Any:  # noqa: ANN401
-            at = NOW + timedelta(seconds=seconds)
-            report = s.spool.open_intake()
-            notice = Report(
-                message=message(report, "postmaster", submitter=None, accepted_at=at),
-                body=b"held\r\n",
-            )
-            due = charge(reason="too much", notices=(notice,))
-            return accept(s, due, "new", held=True, accepted_at=at)
+        async def held(seconds: float) -> Spooled:
+            return await hold(s, seconds)
 
         kept = await held(0)
         assert kept.recipients == ()
@@ -227,6 +221,103 @@ async def test_what_is_held_has_a_story_and_a_notice_in_some_hours(
         ]
         assert s.store.release_held(ids, NOW) == 4
         assert len(await s.spool.claim_due(LATER, 10)) == 4
+
+
+def reports(s: Spooling, at: datetime) -> tuple[Report, ...]:
+    intake = s.spool.open_intake()
+    new = message(intake, "postmaster", submitter=None, accepted_at=at)
+    return (Report(message=new, body=b"held\r\n"),)
+
+
+async def hold(s: Spooling, seconds: float, login: str = "alice") -> Spooled:
+    """A message is held; its notice is offered."""
+    at = NOW + timedelta(seconds=seconds)
+    notices = Notices(parse_mailbox(f"{login}@example.org"), reports(s, at))
+    due = charge(login=login, reason="too much", notices=notices)
+    kept = await accept(s, due, "new", held=True, submitter=login, accepted_at=at)
+    assert isinstance(kept, Spooled)
+    return kept
+
+
+def notices(s: Spooling) -> int:
+    return sum(one.submitter is None for one in s.store.search(Wanted()))
+
+
+@in_reactor
+async def test_once_all_was_let_go_the_next_held_one_is_news(tmp_path: Path) -> None:
+    """Or it lies there, and nobody ever hears of it."""
+    async with Spooling(tmp_path) as s:
+        first, second = await hold(s, 0), await hold(s, 1)
+        assert notices(s) == 1
+        s.store.release_held([first.queue_id], NOW)
+        await hold(s, 2)
+        assert notices(s) == 1
+        held = [one.queue_id for one in s.store.search(Wanted(held=True))]
+        s.store.release_held(held[:1], NOW)
+        s.store.remove(held[1:])
+        await hold(s, 3)
+        assert notices(s) == 2
+        # Somebody else's is no reason to be silent, and case none to be loud.
+        await hold(s, 4, login="bob")
+        assert notices(s) == 3
+        await hold(s, 5, login="ALICE")
+        assert notices(s) == 3
+        assert second.queue_id in held
+
+
+@in_reactor
+async def test_a_clock_that_was_ahead_silences_no_notice(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        await hold(s, 86400 * 365)
+        await hold(s, 0)
+        assert notices(s) == 2
+
+
+@in_reactor
+async def test_what_stays_held_is_told_of_each_day_once(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        kept = await hold(s, 0)
+        await hold(s, 60)
+        assert not await s.spool.reminders(NOW + timedelta(hours=23))
+        tomorrow = NOW + timedelta(days=1)
+        (due,) = await s.spool.reminders(tomorrow)
+        assert (due.login, due.told_at) == ("alice", NOW)
+        assert due.told == parse_mailbox("alice@example.org")
+        size = len(b"Subject: x\r\n\r\ntext\r\n")
+        assert due.held == Stored(2, 2 * size)
+        for _ in range(2):  # two processes that have found it
+            await s.spool.remind(due, reports(s, tomorrow), tomorrow)
+        assert notices(s) == 1 + 1
+        assert not await s.spool.reminders(tomorrow)
+        (due,) = await s.spool.reminders(tomorrow + timedelta(days=1))
+        assert due.told_at == tomorrow
+        # What nobody holds any more is forgotten.
+        s.store.remove([one.queue_id for one in s.store.search(Wanted(held=True))])
+        assert kept.queue_id not in [one.queue_id for one in s.store.search(Wanted())]
+        (due,) = await s.spool.reminders(tomorrow + timedelta(days=1))
+        assert due.held == Stored()
+        await s.spool.remind(due, (), tomorrow)
+        assert rows(s, "told") == 0
+
+
+@in_reactor
+async def test_of_many_some_are_reminded_at_once(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        for number in range(25):
+            await hold(s, number, login=f"login{number}")
+        found = await s.spool.reminders(NOW + timedelta(days=2))
+        assert [one.login for one in found] == [f"login{one}" for one in range(20)]
+
+
+@in_reactor
+async def test_where_no_address_is_known_only_the_postmaster_is_reminded(
+    tmp_path: Path,
+) -> None:
+    async with Spooling(tmp_path) as s:
+        due = charge(reason="x", notices=Notices(None, reports(s, NOW)))
+        await accept(s, due, held=True)
+        (found,) = await s.spool.reminders(NOW + timedelta(days=1))
+        assert found.told is None
 
 
 @in_reactor
