@@ -471,7 +471,10 @@ class Store(Protocol):
     def hold(self, queue_ids: Iterable[str]) -> int: ...
 
     def release_held(self, queue_ids: Iterable[str], now: datetime) -> int:
-        """Let held ones go; what is to be sent later still waits for its time."""
+        """Let held ones go; what is to be sent later still waits for its time.
+
+        Their age, for giving up and for reports of delay, counts from now.
+        """
 
     def release_early(self, queue_ids: Iterable[str], now: datetime) -> int:
         """Send what is to be sent later, and is not held, now."""
