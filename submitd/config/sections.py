@@ -621,7 +621,11 @@ class LdapSection:
         default="(uid={login})",
     )
     uid_attribute: str = setting(
-        filled_text, "Its value names the account.", default="uid"
+        filled_text,
+        "Its value names the account. Of several it is the one in the entry's DN, or "
+        "the first in the alphabet: whichever was typed, rules, limits and the log see "
+        "this one.",
+        default="uid",
     )
     login_domains: tuple[str, ...] = setting(
         listed(domain),
