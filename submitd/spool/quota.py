@@ -52,8 +52,10 @@ def read_usage(
     for span in spans:
         rows = connection.execute(
             "SELECT until, messages, recipients, new_recipients, held FROM usage "
-            "WHERE login = ? AND span = ? AND until > ? ORDER BY until",
-            (key, span.value, now),
+            "WHERE login = ? AND span = ? AND until > ? AND until <= ? "
+            "ORDER BY until",
+            # A clock that was ahead and is right again must block nobody until then.
+            (key, span.value, now, span.until(now) + _SLACK),
         )
         spent[span] = tuple(
             Spent(
@@ -122,7 +124,7 @@ def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | N
         tell(connection, number_of(message.queue_id), now, f"held: {due.reason}")
         _enter_notices(connection, due, usage, now)
     else:
-        _remember(connection, key, paths, now)
+        _remember(connection, key, paths, usage.new_recipients, now)
     _sweep(connection, due, usage, now)
     return None
 
@@ -200,14 +202,26 @@ def _unknown(connection: Connection, login: str, paths: Sequence[ForwardPath]) -
 
 
 def _remember(
-    connection: Connection, login: str, paths: Sequence[ForwardPath], now: float
+    connection: Connection,
+    login: str,
+    paths: Sequence[ForwardPath],
+    new: int,
+    now: float,
 ) -> None:
+    """``new`` of them are not remembered yet."""
     connection.executemany(
         "INSERT INTO correspondent (login, mailbox, seen) VALUES (?, ?, ?) "
         "ON CONFLICT (login, mailbox) DO UPDATE SET seen = excluded.seen "
-        "WHERE seen < excluded.seen",
+        "WHERE seen <> excluded.seen",
         [(login, _mark(path), now // _DAY) for path in paths],
     )
+    if new:
+        # Whoever adds some removes as many: no transaction has to remove more.
+        connection.execute(
+            "DELETE FROM correspondent WHERE rowid IN (SELECT rowid FROM "
+            "correspondent WHERE login = ? ORDER BY seen DESC LIMIT ? OFFSET ?)",
+            (login, new, _MOST_REMEMBERED),
+        )
 
 
 def _sweep(connection: Connection, due: Charge, usage: Usage, now: float) -> None:
@@ -218,17 +232,11 @@ def _sweep(connection: Connection, due: Charge, usage: Usage, now: float) -> Non
         return
     connection.execute(
         "DELETE FROM usage WHERE rowid IN "
-        "(SELECT rowid FROM usage WHERE until <= ? LIMIT ?)",
-        (now - _SLACK, _SWEPT),
+        "(SELECT rowid FROM usage WHERE until <= ? OR until > ? LIMIT ?)",
+        (now - _SLACK, Span.DAY.until(now) + _SLACK, _SWEPT),
     )
     connection.execute(
         "DELETE FROM correspondent WHERE rowid IN "
         "(SELECT rowid FROM correspondent WHERE seen < ? LIMIT ?)",
         (now // _DAY - _REMEMBERED, _SWEPT),
     )
-    if due.remembers:
-        connection.execute(
-            "DELETE FROM correspondent WHERE rowid IN (SELECT rowid FROM "
-            "correspondent WHERE login = ? ORDER BY seen DESC LIMIT ? OFFSET ?)",
-            (due.login.casefold(), _SWEPT, _MOST_REMEMBERED),
-        )

@@ -111,6 +111,7 @@ CREATE TABLE correspondent (     -- whom they have written to
   UNIQUE (login, mailbox)
 );
 CREATE INDEX correspondent_seen ON correspondent (seen);
+CREATE INDEX correspondent_latest ON correspondent (login, seen);
 CREATE TABLE told (              -- who was told that their mail is held
   login TEXT PRIMARY KEY COLLATE NOCASE,
   mailbox TEXT,                  -- where; NULL: only the postmaster was

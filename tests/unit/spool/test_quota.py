@@ -208,7 +208,7 @@ async def test_what_is_held_has_a_story_and_a_notice_in_some_hours(
         await held(4 * 3600)
         assert s.store.standing().messages == 6
         # Held is not sent, and its recipients are as new as they were.
-        found = await usage(s, "new")
+        found = await usage(s, "new", seconds=4 * 3600)
         assert sum(one.held for one in found.spent[Span.DAY]) == 4
         assert sum(one.messages for one in found.spent[Span.DAY]) == 0
         assert found.new_recipients == 1
@@ -321,10 +321,40 @@ async def test_where_no_address_is_known_only_the_postmaster_is_reminded(
 
 
 @in_reactor
-async def test_old_counts_are_swept(
+async def test_a_clock_that_was_ahead_blocks_nobody(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        for _ in range(3):
+            ahead = NOW + timedelta(days=365)
+            await accept(s, charge(), "bob", accepted_at=ahead)
+        assert (await usage(s)).spent == dict.fromkeys(Span, ())
+        assert isinstance(await accept(s, charge(at_most(1)), "bob"), Spooled)
+        assert isinstance(await accept(s, charge(at_most(1)), "bob"), Over)
+        # What it had counted is gone, and whom it knew is known from today on.
+        assert rows(s, "usage") == 3
+        with sqlite3.connect(s.folder / DATABASE) as other:
+            (seen,) = other.execute("SELECT seen FROM correspondent").fetchone()
+        assert seen == MOMENT // 86400
+
+
+@in_reactor
+async def test_so_many_are_remembered_the_latest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "_MOST_REMEMBERED", 3)
+    async with Spooling(tmp_path) as s:
+        for number in range(5):
+            at = NOW + timedelta(days=number)
+            await accept(s, charge(), "kept", f"to{number}", accepted_at=at)
+            await accept(s, charge(login="bob"), "other", accepted_at=at)
+        assert rows(s, "correspondent") == 3 + 1
+        found = await usage(s, "kept", "to4", "to3", "to2", seconds=86400 * 4)
+        assert found.new_recipients == 1
+        await accept(s, charge(), *(f"many{number}" for number in range(10)))
+        assert rows(s, "correspondent") == 3 + 1
+
+
+@in_reactor
+async def test_old_counts_are_swept(tmp_path: Path) -> None:
     async with Spooling(tmp_path) as s:
         for number in range(5):
             at = NOW + timedelta(seconds=number)
@@ -337,7 +367,7 @@ async def test_old_counts_are_swept(
         assert rows(s, "correspondent") == 6
         assert rows(s, "usage") == 6
         await accept(s, charge(), "new", accepted_at=later)
-        assert rows(s, "correspondent") == 3 + 1
+        assert rows(s, "correspondent") == 7
         much_later = NOW + timedelta(days=91)
         few = charge(login="carol", spans=frozenset({Span.MINUTE}), remembers=False)
         await accept(s, few, accepted_at=much_later)
