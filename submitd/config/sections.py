@@ -984,10 +984,13 @@ class QuotaLimits:
         "`submitctl queue release`.",
         default="refuse",
     )
-    held_per_day: int | None = setting(
+    held_messages: int | None = setting(
         or_off(whole(1)),
-        'With "hold": messages in a day; more are refused.',
-        default=1000,
+        "Messages that are held at a time: more are refused (452).",
+        default=200,
+    )
+    held_size: int | None = setting(
+        or_off(size(1024)), "… and their octets.", default="500MB"
     )
 
 

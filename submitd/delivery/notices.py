@@ -18,6 +18,7 @@ from submitd.mail.notice import (
     to_postmaster,
     to_submitter,
 )
+from submitd.policy.quota import as_stored
 from submitd.spool.store import Needs, NewMessage, Notices, Reminder, Report
 
 
@@ -61,8 +62,7 @@ class HoldNotices:
         still = StillHeld(
             login=due.login,
             login_quoted=shlex.quote(due.login),
-            messages=due.held.messages,
-            octets=due.held.octets,
+            amount=as_stored(due.held),
         )
         hostname = self._rules.hostname
         return self._reports(

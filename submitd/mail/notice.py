@@ -31,8 +31,8 @@ class StillHeld:
 
     login: str
     login_quoted: str
-    messages: int
-    octets: int
+    amount: str
+    """Messages and octets, as people read it."""
 
 
 Text = tuple[str, tuple[str, ...]]
@@ -87,7 +87,7 @@ def remind_submitter(held: StillHeld, hostname: str) -> Text:
         "Mail of yours is still held",
         (
             f"The mail server {hostname} still holds mail that you have sent:",
-            f"{_messages(held)}. It was not delivered.",
+            f"{held.amount}. It was not delivered.",
             "",
             "Your administrator is reminded, too, and can let it go. Call them if it",
             "matters, or if you have not sent it: somebody else may have your password",
@@ -101,16 +101,11 @@ def remind_postmaster(held: StillHeld, hostname: str) -> Text:
     return (
         f"Mail of {held.login} is still held",
         (
-            f"{hostname} still holds mail of {held.login}: {_messages(held)}.",
+            f"{hostname} still holds mail of {held.login}: {held.amount}.",
             "",
             *_commands(held.login_quoted),
         ),
     )
-
-
-def _messages(held: StillHeld) -> str:
-    number = "1 message" if held.messages == 1 else f"{held.messages} messages"
-    return f"{number}, {max(1, held.octets // 1000)} kB"
 
 
 def _commands(name: str) -> tuple[str, ...]:

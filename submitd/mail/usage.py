@@ -44,9 +44,6 @@ class Spent:
     new_recipients: int = 0
     """Those whom the submitter had not written to lately."""
 
-    held: int = 0
-    """Messages that were held, and count for nothing else."""
-
 
 @frozen
 class Stored:

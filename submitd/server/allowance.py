@@ -59,8 +59,12 @@ class Allowance:
         self._session = session
         self._remembers = quota.new_recipients_per_day is not None
 
-    async def refusal(self, forward_paths: Sequence[ForwardPath]) -> Reply | None:
+    async def refusal(
+        self, forward_paths: Sequence[ForwardPath], size: int
+    ) -> Reply | None:
         """What is against one more message, before its content comes; None: nothing.
+
+        ``size``: as far as it is known, in octets.
 
         Raises:
             SpoolUnavailable: cannot tell.
@@ -69,16 +73,17 @@ class Allowance:
         usage = await self._shared.spool.usage(
             self._who.login, quota.spans, forward_paths if self._remembers else (), now
         )
-        moment = now.timestamp()
-        refusal = check_quota(quota, usage, len(forward_paths), moment)
+        refusal = check_quota(quota, usage, len(forward_paths), now.timestamp())
         if refusal is not None and quota.holds:
-            refusal = check_held(quota, usage, moment)
+            refusal = check_held(quota, usage, size)
         return None if refusal is None else self._refused(refusal)
 
     async def accept(
-        self, intake: Intake, message: NewMessage, tail: bytes
+        self, intake: Intake, message: NewMessage, tail: bytes, size: int
     ) -> Spooled | Reply:
         """Accept it, accept and hold it, or say what is against it.
+
+        ``size``: octets of the whole message.
 
         Raises:
             SpoolUnavailable: as `Intake.accept`.
@@ -94,16 +99,15 @@ class Allowance:
         if isinstance(kept, Spooled):
             return kept
         if quota.holds:
-            return await self._hold(intake, message, tail, kept)
+            return await self._hold(intake, message, tail, size, kept)
         return self._refused(kept.reply)
 
     async def _hold(
-        self, intake: Intake, message: NewMessage, tail: bytes, over: Over
+        self, intake: Intake, message: NewMessage, tail: bytes, size: int, over: Over
     ) -> Spooled | Reply:
         quota, reason = self._quota, over.reply.text
-        moment = message.envelope.accepted_at.timestamp()
         charge = evolve(
-            self._charge(lambda usage: check_held(quota, usage, moment)),
+            self._charge(lambda usage: check_held(quota, usage, size)),
             reason=reason,
             notices=Notices()
             if over.usage.noticed

@@ -342,7 +342,8 @@ class Desk:
     ) -> Reply:
         services = self._services
         try:
-            refusal = await allowance.refusal(offered.forward_paths)
+            declared = offered.sender.declared_size or 0
+            refusal = await allowance.refusal(offered.forward_paths, declared)
         except SpoolUnavailable as problem:
             services.metrics.messages.labels("unavailable").inc()
             services.events.emit(

@@ -237,7 +237,8 @@ class ContentIntake:
         tail = b"".join(self._waiting)
         if self._allowance is None:
             return await self._intake.accept(message, tail)
-        kept = await self._allowance.accept(self._intake, message, tail)
+        size = len(message.header) + self._body_size
+        kept = await self._allowance.accept(self._intake, message, tail, size)
         if isinstance(kept, Reply):
             await self._intake.abandon()
         return kept

@@ -51,7 +51,7 @@ def read_usage(
     spent: dict[Span, tuple[Spent, ...]] = {}
     for span in spans:
         rows = connection.execute(
-            "SELECT until, messages, recipients, new_recipients, held FROM usage "
+            "SELECT until, messages, recipients, new_recipients FROM usage "
             "WHERE login = ? AND span = ? AND until > ? AND until <= ? "
             "ORDER BY until",
             # A clock that was ahead and is right again must block nobody until then.
@@ -63,9 +63,8 @@ def read_usage(
                 messages=messages,
                 recipients=recipients,
                 new_recipients=new_recipients,
-                held=held,
             )
-            for until, messages, recipients, new_recipients, held in rows
+            for until, messages, recipients, new_recipients in rows
         )
     held = _held(connection, login)
     return Usage(
@@ -107,26 +106,33 @@ def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | N
     key = due.login.casefold()
     if (reply := due.judge(usage)) is not None:
         return Over(reply, usage)
-    recipients = len(envelope.forward_paths)
-    row = (0, 0, 0, 1) if message.held else (1, recipients, usage.new_recipients, 0)
-    for span in due.spans:
-        connection.execute(
-            "INSERT INTO usage (login, span, until, messages, recipients, "
-            "new_recipients, held) VALUES (?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (login, span, until) DO UPDATE SET "
-            "messages = messages + excluded.messages, "
-            "recipients = recipients + excluded.recipients, "
-            "new_recipients = new_recipients + excluded.new_recipients, "
-            "held = held + excluded.held",
-            (key, span.value, span.until(now), *row),
-        )
     if message.held:
         tell(connection, number_of(message.queue_id), now, f"held: {due.reason}")
         _enter_notices(connection, due, usage, now)
     else:
+        row = (1, len(envelope.forward_paths), usage.new_recipients)
+        _count(connection, key, due.spans, row, now)
         _remember(connection, key, paths, usage.new_recipients, now)
     _sweep(connection, due, usage, now)
     return None
+
+
+def _count(
+    connection: Connection,
+    login: str,
+    spans: Iterable[Span],
+    row: tuple[int, int, int],
+    now: float,
+) -> None:
+    connection.executemany(
+        "INSERT INTO usage (login, span, until, messages, recipients, "
+        "new_recipients) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (login, span, until) DO UPDATE SET "
+        "messages = messages + excluded.messages, "
+        "recipients = recipients + excluded.recipients, "
+        "new_recipients = new_recipients + excluded.new_recipients",
+        [(login, span.value, span.until(now), *row) for span in spans],
+    )
 
 
 def _enter_notices(

@@ -100,7 +100,6 @@ CREATE TABLE usage (             -- what logins with limits have sent
   messages INTEGER NOT NULL DEFAULT 0,
   recipients INTEGER NOT NULL DEFAULT 0,
   new_recipients INTEGER NOT NULL DEFAULT 0,
-  held INTEGER NOT NULL DEFAULT 0,
   UNIQUE (login, span, until)
 );
 CREATE INDEX usage_until ON usage (until);

@@ -268,10 +268,12 @@ def test_a_limit_is_asked_for_with_chunks_too(server: Server) -> None:
 def test_what_is_over_a_limit_is_held_told_of_and_released_with_one_command(
     server: Server,
 ) -> None:
-    server.start('messages_per_hour = 2\non_excess = "hold"\nheld_per_day = 4')
+    server.start('messages_per_hour = 2\non_excess = "hold"\nheld_messages = 4')
     outcomes = server.send(times=7)
-    assert [one[0] for one in outcomes] == [250] * 6 + [451]
-    assert b"4 held messages a day" in outcomes[6][1]
+    assert [one[0] for one in outcomes] == [250] * 6 + [452]
+    assert outcomes[6][1].startswith(
+        b"4.2.2 Too much of your mail is held already: 4 messages, "
+    )
 
     def to(name: str) -> list[Any]:
         return [

@@ -109,7 +109,7 @@ def test_a_day_later_the_same_are_told_again() -> None:
     )
     to_sender, to_postmaster = NOTICES.remind(due, NOW)
     assert b"\r\nTo: <alice@example.org>\r\n" in to_sender.message.header
-    assert b"3 messages, 4 kB" in to_sender.body
+    assert b"3 messages, 5 kB" in to_sender.body
     assert b"--sender 'al ice'" in to_postmaster.body
     assert to_postmaster.message.session == "reminder"
     (only,) = NOTICES.remind(evolve(due, told=None, held=Stored(1, 10)), NOW)

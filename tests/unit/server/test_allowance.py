@@ -11,7 +11,7 @@ from submitd.auth.submitter import Submitter
 from submitd.mail.address import parse_mailbox
 from submitd.mail.envelope import ForwardPath
 from submitd.observe.metrics import Metrics
-from submitd.policy.quota import Quota, Quotas
+from submitd.policy.quota import Quota, Quotas, Room
 from submitd.server.allowance import Allowance, Allowances
 from submitd.smtp.reply import Reply
 from submitd.spool.store import NewMessage, Notices, Report, Spooled, Wanted
@@ -61,7 +61,8 @@ class Site:
         new = message(intake, *to)
         at = NOW + timedelta(seconds=seconds)
         new = evolve(new, envelope=evolve(new.envelope, accepted_at=at))
-        return await self.allowance().accept(intake, new, b"text\r\n")
+        size = len(new.header) + len(b"text\r\n")
+        return await self.allowance().accept(intake, new, b"text\r\n", size)
 
     def counted(self, action: str) -> float:
         value = self.metrics.registry.get_sample_value(
@@ -77,9 +78,9 @@ async def test_what_is_over_a_limit_is_refused_before_its_content(
     async with Spooling(tmp_path) as s:
         site = Site(s, messages_per_hour=2)
         for _ in range(2):
-            assert await site.allowance().refusal(BOB) is None
+            assert await site.allowance().refusal(BOB, 0) is None
             assert isinstance(await site.accept("bob"), Spooled)
-        refused = await site.allowance().refusal(BOB)
+        refused = await site.allowance().refusal(BOB, 0)
         assert refused is not None
         assert (refused.code, refused.text) == (451, FULL)
         assert site.counted("refused") == 1
@@ -106,9 +107,9 @@ async def test_first_time_recipients_are_told_from_others(tmp_path: Path) -> Non
         site = Site(s, new_recipients_per_day=2)
         assert isinstance(await site.accept("bob", "carol"), Spooled)
         assert isinstance(await site.accept("bob", "carol"), Spooled)
-        assert await site.allowance().refusal(BOB) is None
+        assert await site.allowance().refusal(BOB, 0) is None
         dave = (*BOB, ForwardPath(parse_mailbox("dave@example.net")))
-        assert await site.allowance().refusal(dave) is not None
+        assert await site.allowance().refusal(dave, 0) is not None
         assert isinstance(await site.accept("dave"), Reply)
 
 
@@ -117,7 +118,7 @@ async def test_what_is_over_a_limit_is_held_where_that_is_wanted(
     tmp_path: Path,
 ) -> None:
     async with Spooling(tmp_path) as s:
-        site = Site(s, messages_per_hour=2, holds=True, held_per_day=3)
+        site = Site(s, messages_per_hour=2, holds=True, held=Room(messages=3))
         kept = [await site.accept("bob") for _ in range(5)]
         assert all(isinstance(one, Spooled) for one in kept)
         held = list(s.store.search(Wanted(sender="alice", held=True)))
@@ -133,8 +134,9 @@ async def test_what_is_over_a_limit_is_held_where_that_is_wanted(
         # There is an end to that, too.
         refused = await site.accept("bob")
         assert isinstance(refused, Reply)
-        assert refused.text.startswith("The limit is 3 held messages a day")
-        assert await site.allowance().refusal(BOB) is not None
+        assert refused.code == 452
+        assert refused.text == "Too much of your mail is held already: 3 messages, 1 kB"
+        assert await site.allowance().refusal(BOB, 0) is not None
         # An hour later she may send again.
         assert isinstance(await site.accept("bob", seconds=3700), Spooled)
 
@@ -146,6 +148,29 @@ async def test_what_would_be_held_is_not_refused_before_its_content(
     async with Spooling(tmp_path) as s:
         site = Site(s, messages_per_hour=2, holds=True)
         for _ in range(4):
-            assert await site.allowance().refusal(BOB) is None
+            assert await site.allowance().refusal(BOB, 0) is None
             await site.accept("bob")
         assert s.store.standing().held == 2
+
+
+@in_reactor
+async def test_held_octets_have_an_end(tmp_path: Path) -> None:
+    """Or one stolen password fills the spool, and everybody hears 452."""
+    async with Spooling(tmp_path) as s:
+        size = len(b"Subject: x\r\n\r\ntext\r\n")
+        room = Room(octets=2 * size + 5)
+        site = Site(s, messages_per_hour=1, holds=True, held=room)
+        kept = [await site.accept("bob") for _ in range(3)]
+        assert all(isinstance(one, Spooled) for one in kept)
+        assert isinstance(await site.accept("bob"), Reply)
+        assert s.store.standing().held == 2
+        # Known before, where the client says how large it will be.
+        assert await site.allowance().refusal(BOB, 5) is None
+        refused = await site.allowance().refusal(BOB, 6)
+        assert refused is not None
+        assert refused.text == "Too much of your mail is held already: 2 messages, 1 kB"
+        # What was let go leaves room.
+        ids = [one.queue_id for one in s.store.search(Wanted(held=True))]
+        s.store.release_held(ids, NOW)
+        assert isinstance(await site.accept("bob"), Spooled)
+        assert s.store.standing().held == 1
