@@ -38,7 +38,7 @@ def show_quota(options: argparse.Namespace) -> int:
     finally:
         store.close()
     quota = quotas_of(config).of(login)
-    standings = [] if quota is None else list(_standings(quota, usage))
+    standings = list(_standings(quota, usage))
     if not (standings or options.json):
         print(f"{login} has no limit")
     for one in standings:
@@ -64,6 +64,7 @@ def _standings(quota: Quota, usage: Usage) -> Iterator[_Standing]:
         yield _Standing(limit.name, limit.allowed, used, again_at)
     if quota.holds:
         yield from _in_room("held", quota.held, usage.held)
+    yield from _in_room("later", quota.later, usage.later)
 
 
 def _in_room(name: str, room: Room, stored: Stored) -> Iterator[_Standing]:

@@ -992,6 +992,15 @@ class QuotaLimits:
     held_size: int | None = setting(
         or_off(size(1024)), "… and their octets.", default="500MB"
     )
+    later_messages: int | None = setting(
+        or_off(whole(1)),
+        "Messages that wait at a time for the moment that was set for them "
+        "(FUTURERELEASE): more are refused (552).",
+        default=200,
+    )
+    later_size: int | None = setting(
+        or_off(size(1024)), "… and their octets.", default="500MB"
+    )
 
 
 @frozen(kw_only=True)
@@ -1000,7 +1009,7 @@ class QuotaRuleSection(QuotaLimits):
 
     logins: tuple[str, ...] = setting(
         listed(filled_text),
-        "Whom it is for. What it does not limit has no limit.",
+        "Whom it is for. What is not set here is not taken from [quota].",
         default=(),
         example=["newsletter", "satellite"],
     )

@@ -66,5 +66,8 @@ class Usage:
     held: Stored = Stored()
     """What is held at this moment, whoever holds it."""
 
+    later: Stored = Stored()
+    """What waits for a time that was set, where that was asked."""
+
     noticed: bool = False
     """The submitter was told not long ago that mail is held, and some still is."""

@@ -14,6 +14,8 @@ _LATER: Final = EnhancedCode(4, 7, 1)
 _NEVER: Final = EnhancedCode(5, 5, 3)
 _FULL: Final = EnhancedCode(4, 2, 2)
 """A user is over what an administrator allows to lie there (RFC 3463 section 3.3)."""
+_TOO_MUCH_FOR_LATER: Final = EnhancedCode(5, 7, 16)
+"""RFC 4865's, to which RFC 6710 has given another meaning since."""
 
 _WORDS: Final = {
     "messages": "messages",
@@ -66,7 +68,7 @@ class Room:
     octets: int | None = None
 
     def has(self, stored: Stored, size: int) -> bool:
-        """True where one more message of so many octets finds place."""
+        """True where one more message of so many octets has its place."""
         return (self.messages is None or stored.messages < self.messages) and (
             self.octets is None or stored.octets + size <= self.octets
         )
@@ -89,6 +91,9 @@ class Quota:
 
     held: Room = Room()
     """How much is held at a time: more is refused then."""
+
+    later: Room = Room()
+    """How much waits at a time for the moment that was set for it."""
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -118,16 +123,15 @@ class Quota:
 class Quotas:
     """Who may send how much."""
 
-    default: Quota | None = None
-    """Of all others; None: no limit at all."""
+    default: Quota = Quota()
+    """Of all others."""
 
     by_login: Mapping[str, Quota] = field(factory=dict)
     """By login, in lower case."""
 
-    def of(self, login: str) -> Quota | None:
-        """What this submitter may send; None: nothing need be counted."""
-        quota = self.by_login.get(login.casefold(), self.default)
-        return quota if quota is not None and quota.limits else None
+    def of(self, login: str) -> Quota:
+        """What this submitter may send."""
+        return self.by_login.get(login.casefold(), self.default)
 
 
 def check_quota(
@@ -164,6 +168,19 @@ def check_held(quota: Quota, usage: Usage, size: int) -> Reply | None:
         return None
     stored = as_stored(usage.held)
     return Reply(452, _FULL, f"Too much of your mail is held already: {stored}")
+
+
+def check_later(quota: Quota, usage: Usage, size: int) -> Reply | None:
+    """The refusal of one more message for later, of ``size`` octets; None: room.
+
+    Source: RFC 4865 section 6.
+    """
+    if quota.later.has(usage.later, size):
+        return None
+    stored = as_stored(usage.later)
+    return Reply(
+        552, _TOO_MUCH_FOR_LATER, f"Too much of your mail waits for later: {stored}"
+    )
 
 
 def as_stored(stored: Stored) -> str:

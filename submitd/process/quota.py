@@ -26,4 +26,5 @@ def _quota(section: QuotaLimits) -> Quota:
         new_recipients_per_day=section.new_recipients_per_day,
         holds=section.on_excess == "hold",
         held=Room(messages=section.held_messages, octets=section.held_size),
+        later=Room(messages=section.later_messages, octets=section.later_size),
     )

@@ -11,7 +11,14 @@ from submitd.mail.envelope import ForwardPath
 from submitd.mail.usage import Usage
 from submitd.observe.events import MESSAGE_HELD, OVER_QUOTA, Events
 from submitd.observe.metrics import Metrics
-from submitd.policy.quota import Quota, Quotas, check_held, check_quota
+from submitd.policy.quota import (
+    Quota,
+    Quotas,
+    Room,
+    check_held,
+    check_later,
+    check_quota,
+)
 from submitd.smtp.reply import Reply
 from submitd.spool.store import (
     Charge,
@@ -41,23 +48,51 @@ class Allowances:
     metrics: Metrics
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    def of(self, who: Submitter, session: str) -> "Allowance | None":
-        """Of one, in one session; None: there is no limit to be asked for."""
+    def of(
+        self, who: Submitter, session: str, *, for_later: bool
+    ) -> "Allowance | None":
+        """Of one, in one session; None: there is no limit to be asked for.
+
+        ``for_later``: for a message that is to wait.
+        """
         quota = self.quotas.of(who.login)
-        return None if quota is None else Allowance(self, quota, who, session)
+        if not (quota.limits or (for_later and quota.later != Room())):
+            return None
+        return Allowance(self, quota, who, session, for_later=for_later)
 
 
 class Allowance:
     """One submitter's limits, for one message."""
 
     def __init__(
-        self, shared: Allowances, quota: Quota, who: Submitter, session: str
+        self,
+        shared: Allowances,
+        quota: Quota,
+        who: Submitter,
+        session: str,
+        *,
+        for_later: bool,
     ) -> None:
         self._shared = shared
         self._quota = quota
         self._who = who
         self._session = session
+        self._for_later = for_later
         self._remembers = quota.new_recipients_per_day is not None
+
+    async def refusal_at_mail(self, size: int) -> Reply | None:
+        """What is against one more message for later; None: there is room.
+
+        Asked at MAIL; ``size`` as for `refusal`.
+
+        Raises:
+            SpoolUnavailable: cannot tell.
+        """
+        usage = await self._shared.spool.usage(
+            self._who.login, (), (), self._shared.now(), later=True
+        )
+        refusal = check_later(self._quota, usage, size)
+        return None if refusal is None else self._refused(refusal)
 
     async def refusal(
         self, forward_paths: Sequence[ForwardPath], size: int
@@ -95,10 +130,11 @@ class Allowance:
         def within(usage: Usage) -> Reply | None:
             return check_quota(quota, usage, recipients, moment)
 
-        kept = await intake.accept_within(message, tail, self._charge(within))
+        charge = self._charge(within, size)
+        kept = await intake.accept_within(message, tail, charge)
         if isinstance(kept, Spooled):
             return kept
-        if quota.holds:
+        if quota.holds and not self._too_much_waits(kept.usage, size):
             return await self._hold(intake, message, tail, size, kept)
         return self._refused(kept.reply)
 
@@ -107,7 +143,7 @@ class Allowance:
     ) -> Spooled | Reply:
         quota, reason = self._quota, over.reply.text
         charge = evolve(
-            self._charge(lambda usage: check_held(quota, usage, size)),
+            self._charge(lambda usage: check_held(quota, usage, size), size),
             reason=reason,
             notices=Notices()
             if over.usage.noticed
@@ -126,12 +162,17 @@ class Allowance:
         )
         return kept
 
-    def _charge(self, judge: Callable[[Usage], Reply | None]) -> Charge:
+    def _too_much_waits(self, usage: Usage, size: int) -> Reply | None:
+        """The refusal of a message that would have to wait; None: it has room."""
+        return check_later(self._quota, usage, size) if self._for_later else None
+
+    def _charge(self, judge: Callable[[Usage], Reply | None], size: int) -> Charge:
         return Charge(
             login=self._who.login,
             spans=self._quota.spans,
             remembers=self._remembers,
-            judge=judge,
+            judge=lambda usage: self._too_much_waits(usage, size) or judge(usage),
+            for_later=self._for_later,
         )
 
     def _refused(self, refusal: Reply) -> Reply:

@@ -45,8 +45,10 @@ def read_usage(
     spans: Iterable[Span],
     paths: Sequence[ForwardPath],
     now: float,
+    *,
+    later: bool,
 ) -> Usage:
-    """How it stands with a login; ``paths``: whose newness is to be told."""
+    """As `Spool.usage`."""
     key = login.casefold()
     spent: dict[Span, tuple[Spent, ...]] = {}
     for span in spans:
@@ -71,16 +73,25 @@ def read_usage(
         spent=spent,
         new_recipients=_unknown(connection, key, paths),
         held=held,
+        later=_waiting(connection, login, now) if later else Stored(),
         # Once all was let go, the next one that is held is news again.
         noticed=held.messages > 0 and _was_told(connection, login, now),
     )
 
 
 def _held(connection: Connection, login: str) -> Stored:
+    return _stored(connection, "held = 1", (login,))
+
+
+def _waiting(connection: Connection, login: str, now: float) -> Stored:
+    return _stored(connection, "release_at > ?", (login, now))
+
+
+def _stored(connection: Connection, which: str, values: Sequence[object]) -> Stored:
     messages, octets = connection.execute(
-        "SELECT count(*), total(length(header) + body_size) FROM message "
-        "WHERE submitter = ? COLLATE NOCASE AND held = 1 AND removed = 0",
-        (login,),
+        "SELECT count(*), total(length(header) + body_size) FROM message "  # noqa: S608
+        f"WHERE submitter = ? COLLATE NOCASE AND {which} AND removed = 0",
+        values,
     ).fetchone()
     return Stored(messages, int(octets))
 
@@ -102,7 +113,9 @@ def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | N
     envelope = message.envelope
     now = envelope.accepted_at.timestamp()
     paths = envelope.forward_paths if due.remembers else ()
-    usage = read_usage(connection, due.login, due.spans, paths, now)
+    usage = read_usage(
+        connection, due.login, due.spans, paths, now, later=due.for_later
+    )
     key = due.login.casefold()
     if (reply := due.judge(usage)) is not None:
         return Over(reply, usage)
@@ -113,7 +126,8 @@ def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | N
         row = (1, len(envelope.forward_paths), usage.new_recipients)
         _count(connection, key, due.spans, row, now)
         _remember(connection, key, paths, usage.new_recipients, now)
-    _sweep(connection, due, usage, now)
+    if due.spans:
+        _sweep(connection, due.spans, usage, now)
     return None
 
 
@@ -230,9 +244,11 @@ def _remember(
         )
 
 
-def _sweep(connection: Connection, due: Charge, usage: Usage, now: float) -> None:
+def _sweep(
+    connection: Connection, spans: Iterable[Span], usage: Usage, now: float
+) -> None:
     """Remove what is old, anybody's, whenever a login's longest grain begins."""
-    longest = max(due.spans, key=lambda span: span.value)
+    longest = max(spans, key=lambda span: span.value)
     spent = usage.spent[longest]
     if spent and spent[-1].until >= longest.until(now):
         return

@@ -117,6 +117,8 @@ CREATE TABLE told (              -- who was told that their mail is held
   at REAL NOT NULL               -- when last: seconds since 1970
 ) WITHOUT ROWID;
 CREATE INDEX message_held ON message (submitter COLLATE NOCASE) WHERE held = 1;
+CREATE INDEX message_later ON message (submitter COLLATE NOCASE, release_at)
+  WHERE release_at IS NOT NULL;
 """
 
 _MIGRATIONS: Final = {

@@ -240,11 +240,13 @@ class SqliteSpool:
         spans: Iterable[Span],
         paths: Sequence[ForwardPath],
         now: datetime,
+        *,
+        later: bool = False,
     ) -> Usage:
         """As `Spool.usage`."""
         return await self._read(
             lambda connection: quota.read_usage(
-                connection, login, spans, paths, now.timestamp()
+                connection, login, spans, paths, now.timestamp(), later=later
             )
         )
 

@@ -332,7 +332,9 @@ class SqliteStore:
     def usage(self, login: str, now: datetime) -> Usage:
         """As `Store.usage`."""
         with translated():
-            return read_usage(self._connection, login, Span, (), now.timestamp())
+            return read_usage(
+                self._connection, login, Span, (), now.timestamp(), later=True
+            )
 
 
 def read_header(connection: sqlite3.Connection, queue_id: str) -> bytes:

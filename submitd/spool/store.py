@@ -193,13 +193,16 @@ class Charge:
     """As the directory spells it. Case does not count."""
 
     spans: frozenset[Span]
-    """Over which is counted; one at least."""
+    """Over which is counted."""
 
     remembers: bool
     """First-time recipients are told from others."""
 
     judge: Callable[[Usage], Reply | None]
     """Asked within the transaction: no two messages are judged by one count."""
+
+    for_later: bool = False
+    """The message waits for a time: what else does is to be judged, too."""
 
     reason: str = ""
     """Why the message is held, for its story."""
@@ -354,8 +357,12 @@ class Spool(Protocol):
         spans: Iterable[Span],
         paths: Sequence[ForwardPath],
         now: datetime,
+        *,
+        later: bool = False,
     ) -> Usage:
         """What a login has sent; ``paths``: whose newness is to be told.
+
+        ``later``: what waits for its time is asked for, too.
 
         Raises:
             SpoolUnavailable: cannot tell.

@@ -314,3 +314,37 @@ def test_what_is_over_a_limit_is_held_told_of_and_released_with_one_command(
     until(lambda: len(to("bob")) == 2 and len(to("postmaster")) == 3, "reminders", 20)
     assert b"still held" in to("bob")[1].content
     assert len(to("alice")) == 1
+
+
+@pytest.mark.rfc("4865", "6")
+@served
+def test_mail_for_later_has_a_limit_without_any_other_being_set(
+    server: Server,
+) -> None:
+    server.start('later_messages = 2\nlater_size = "100kB"')
+
+    def later(*words: str) -> tuple[int, bytes]:
+        with server.client() as client:
+            client.ehlo()
+            code, said = client.mail("alice@example.org", ("HOLDFOR=3600", *words))
+            if code != 250:
+                return code, said
+            client.rcpt("carol@example.net")
+            return client.data(MESSAGE.replace(b"{}", b"alice"))
+
+    assert later()[0] == 250
+    code, said = later("SIZE=100000")
+    assert (code, said[:7]) == (552, b"5.7.16 ")
+    assert later()[0] == 250
+    assert later() == (
+        552,
+        b"5.7.16 Too much of your mail waits for later: 2 messages, 1 kB",
+    )
+    assert server.used("later_messages") == 2
+    # What goes at once does not wait.
+    assert server.send()[0][0] == 250
+    until(lambda: len(server.receiver.received) == 1, "what went at once", 20)
+    first = json.loads(server.submitctl("queue", "list", "--json").splitlines()[0])
+    server.submitctl("queue", "release", first["queue_id"])
+    assert later()[0] == 250
+    assert not server.logged("message-held")

@@ -18,8 +18,12 @@ on_excess = "hold"
 [quota.rule.few]
 logins = ["Robot"]
 messages_per_hour = 5
+later_messages = "off"
+later_size = "off"
 [quota.rule.free]
 logins = ["satellite"]
+later_messages = "off"
+later_size = "off"
 """
 
 
@@ -54,6 +58,8 @@ def test_each_limit_is_shown_with_what_is_used(operator: Operator) -> None:
     assert held == [
         "held_messages           0 of 200 used",
         "held_size               0 kB of 500 MB used",
+        "later_messages          0 of 200 used",
+        "later_size              0 kB of 500 MB used",
     ]
 
 
@@ -77,7 +83,12 @@ def test_programs_get_an_object_a_limit(operator: Operator) -> None:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + 50))
     assert burst == {"limit": "burst", "allowed": 2, "used": 2, "again_at": stamp}
     assert recipients["again_at"] is None
-    assert [one["limit"] for one in held] == ["held_messages", "held_size"]
+    assert [one["limit"] for one in held] == [
+        "held_messages",
+        "held_size",
+        "later_messages",
+        "later_size",
+    ]
     assert held[1] | {"limit": ""} == {
         "limit": "",
         "allowed": 500_000_000,

@@ -11,6 +11,7 @@ from submitd.policy.quota import (
     as_stored,
     as_wait,
     check_held,
+    check_later,
     check_quota,
 )
 
@@ -138,6 +139,17 @@ def test_what_is_held_has_a_limit_too() -> None:
     assert check_held(Quota(holds=True), Usage(held=Stored(9, 10**12)), 10**12) is None
 
 
+@pytest.mark.rfc("4865", "6")
+def test_what_waits_for_later_has_a_limit_and_a_code_of_its_own() -> None:
+    quota = Quota(later=Room(messages=3, octets=1000))
+    assert check_later(quota, Usage(later=Stored(2, 900)), 100) is None
+    for stored, size in ((Stored(3, 900), 0), (Stored(2, 900), 101)):
+        refusal = check_later(quota, Usage(later=stored), size)
+        assert refusal is not None
+        assert (refusal.code, refusal.enhanced) == (552, EnhancedCode(5, 7, 16))
+    assert check_later(Quota(), Usage(later=Stored(9, 10**12)), 10**12) is None
+
+
 @pytest.mark.parametrize(
     ("octets", "words"),
     [(0, "0 kB"), (1, "1 kB"), (9_999_000, "9999 kB"), (9_999_001, "10 MB")],
@@ -148,12 +160,13 @@ def test_sizes_are_rounded_up(octets: int, words: str) -> None:
 
 def test_each_login_has_its_own_limits_or_those_of_all() -> None:
     everybody, few = Quota(burst=1), Quota(burst=9)
-    quotas = Quotas(everybody, {"newsletter": few, "free": Quota()})
+    free = Quota()
+    quotas = Quotas(everybody, {"newsletter": few, "free": free})
     assert quotas.of("Newsletter") is few
     assert quotas.of("alice") is everybody
-    assert quotas.of("free") is None
-    assert Quotas().of("alice") is None
-    assert Quotas(Quota(holds=True, held=Room(messages=3))).of("alice") is None
+    assert quotas.of("free") is free
+    assert not free.limits
+    assert Quotas().of("alice") == Quota()
 
 
 @pytest.mark.parametrize(

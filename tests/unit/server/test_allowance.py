@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
@@ -32,7 +33,7 @@ class Site:
         self.made: list[str] = []
         self._spooling = spooling
         self._shared = Allowances(
-            quotas=Quotas(None, {"alice": Quota(**quota)}),
+            quotas=Quotas(Quota(), {"alice": Quota(**quota)}),
             spool=spooling.spool,
             notices=self,
             events=self.events,
@@ -48,21 +49,28 @@ class Site:
         report = Report(message=message(intake, submitter=None), body=b"held\r\n")
         return Notices(None, (report,))
 
-    def allowance(self, login: str = "Alice") -> Allowance:
-        found = self._shared.of(Submitter(login, ()), "session-1")
+    def allowance(self, login: str = "Alice", *, for_later: bool = False) -> Allowance:
+        who = Submitter(login, ())
+        found = self._shared.of(who, "session-1", for_later=for_later)
         assert found is not None
         return found
 
-    def has_none(self, login: str) -> bool:
-        return self._shared.of(Submitter(login, ()), "session-1") is None
+    def has_none(self, login: str, *, for_later: bool = False) -> bool:
+        who = Submitter(login, ())
+        return self._shared.of(who, "session-1", for_later=for_later) is None
 
-    async def accept(self, *to: str, seconds: float = 0) -> Spooled | Reply:
+    async def accept(
+        self, *to: str, seconds: float = 0, later: float = 0
+    ) -> Spooled | Reply:
+        """``later``: seconds for which it is to wait."""
         intake = self._spooling.spool.open_intake()
-        new = message(intake, *to)
+        release_at = NOW + timedelta(seconds=later) if later else None
+        new = message(intake, *to, release_at=release_at)
         at = NOW + timedelta(seconds=seconds)
         new = evolve(new, envelope=evolve(new.envelope, accepted_at=at))
         size = len(new.header) + len(b"text\r\n")
-        return await self.allowance().accept(intake, new, b"text\r\n", size)
+        allowance = self.allowance(for_later=bool(later))
+        return await allowance.accept(intake, new, b"text\r\n", size)
 
     def counted(self, action: str) -> float:
         value = self.metrics.registry.get_sample_value(
@@ -174,3 +182,60 @@ async def test_held_octets_have_an_end(tmp_path: Path) -> None:
         s.store.release_held(ids, NOW)
         assert isinstance(await site.accept("bob"), Spooled)
         assert s.store.standing().held == 1
+
+
+@pytest.mark.rfc("4865", "6")
+@in_reactor
+async def test_what_waits_for_later_has_an_end(tmp_path: Path) -> None:
+    """Or one login stores a week of mail, and lets it go in one second."""
+    full = "Too much of your mail waits for later: 2 messages, 1 kB"
+    async with Spooling(tmp_path) as s:
+        site = Site(s, later=Room(messages=2))
+        assert site.has_none("Alice")
+        assert site.has_none("bob", for_later=True)
+        waiting = [
+            Deferred.fromCoroutine(site.accept("bob", later=60 * number))
+            for number in range(1, 6)
+        ]
+        outcomes = [await one for one in waiting]
+        refused = [one for one in outcomes if isinstance(one, Reply)]
+        assert len(refused) == 3
+        assert (refused[0].code, refused[0].text) == (552, full)
+        assert str(refused[0].enhanced) == "5.7.16"
+        at_mail = await site.allowance(for_later=True).refusal_at_mail(0)
+        assert at_mail == refused[0]
+        assert site.counted("refused") == 4
+        # When the first has gone there is room again.
+        s.store.release_early([one.queue_id for one in s.store.search(Wanted())], NOW)
+        assert await site.allowance(for_later=True).refusal_at_mail(0) is None
+        assert isinstance(await site.accept("bob", later=60), Spooled)
+
+
+@pytest.mark.rfc("4865", "6")
+@in_reactor
+async def test_octets_that_wait_for_later_have_an_end_too(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        size = len(b"Subject: x\r\n\r\ntext\r\n")
+        site = Site(s, later=Room(octets=size + 5))
+        assert isinstance(await site.accept("bob", later=60), Spooled)
+        assert await site.allowance(for_later=True).refusal_at_mail(5) is None
+        assert await site.allowance(for_later=True).refusal_at_mail(6) is not None
+        assert isinstance(await site.accept("bob", later=60), Reply)
+
+
+@in_reactor
+async def test_what_may_not_wait_is_not_held_either(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        site = Site(s, messages_per_hour=1, holds=True, later=Room(messages=2))
+        for _ in range(2):
+            assert isinstance(await site.accept("bob", later=60), Spooled)
+        assert s.store.standing().held == 1
+        refused = await site.accept("bob", later=60)
+        assert isinstance(refused, Reply)
+        assert refused.code == 552
+        assert site.made == [
+            "The limit is 1 message an hour (1 used); possible again in 61 min"
+        ]
+        # What need not wait is held.
+        assert isinstance(await site.accept("bob"), Spooled)
+        assert s.store.standing().held == 2

@@ -745,7 +745,8 @@ def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
 
 
 _STEPS_BACK: Final = {
-    3: "DROP INDEX recipient_due; ALTER TABLE recipient DROP COLUMN priority; "
+    3: "DROP INDEX message_later; DROP INDEX recipient_due; "
+    "ALTER TABLE recipient DROP COLUMN priority; "
     "ALTER TABLE message DROP COLUMN release_at; "
     "CREATE INDEX recipient_due ON recipient (due_at) "
     "WHERE state = 'queued' AND lease IS NULL AND held = 0; "

@@ -301,6 +301,38 @@ async def test_what_stays_held_is_told_of_each_day_once(tmp_path: Path) -> None:
 
 
 @in_reactor
+async def test_what_waits_for_its_time_is_counted_where_that_is_asked(
+    tmp_path: Path,
+) -> None:
+    async with Spooling(tmp_path) as s:
+        due = charge(for_later=True, spans=frozenset(), remembers=False)
+        for hours in (1, 2):
+            await accept(s, due, release_at=NOW + timedelta(hours=hours))
+        await accept(s, evolve(due, login="bob"), submitter="bob", release_at=LATER)
+        assert rows(s, "usage") == rows(s, "correspondent") == 0
+        size = len(b"Subject: x\r\n\r\ntext\r\n")
+        for moment, count in ((NOW, 2), (LATER, 1), (LATER + timedelta(hours=1), 0)):
+            found = await s.spool.usage("ALICE", (), (), moment, later=True)
+            assert found.later == Stored(count, count * size)
+        assert (await usage(s)).later == Stored()
+
+
+def test_what_lies_there_is_counted_by_indices() -> None:
+    """Not by looking at everybody's mail."""
+    said: list[str] = []
+    with database() as connection:
+        connection.set_trace_callback(said.append)
+        counting.read_usage(connection, "alice", (), (), MOMENT, later=True)
+        connection.set_trace_callback(None)
+        used = [
+            connection.execute(f"EXPLAIN QUERY PLAN {one}").fetchone()[-1]
+            for one in said
+            if "FROM message" in one
+        ]
+    assert [one.split()[4] for one in used] == ["message_held", "message_later"]
+
+
+@in_reactor
 async def test_of_many_some_are_reminded_at_once(tmp_path: Path) -> None:
     async with Spooling(tmp_path) as s:
         for number in range(25):
