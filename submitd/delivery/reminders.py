@@ -8,7 +8,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
-from submitd.observe.events import QUEUE_UNREADABLE, Events
+from submitd.observe.events import REMINDER_FAILED, Events
 from submitd.spool.store import Reminder, Report, SpoolUnavailable
 
 _PERIOD: Final = 600.0
@@ -66,10 +66,19 @@ class HoldReminders(Service):
                 await self._remind(due, now)
         except SpoolUnavailable as problem:
             # Nobody is forgotten: the next look finds them again.
-            self._events.emit(QUEUE_UNREADABLE, reason=str(problem))
+            self._events.emit(REMINDER_FAILED, reason=str(problem))
         except Exception as fault:  # noqa: BLE001 - a LoopingCall would end by it
-            self._events.failure(QUEUE_UNREADABLE, fault, reason="a local fault")
+            self._events.failure(REMINDER_FAILED, fault, reason="a local fault")
 
     async def _remind(self, due: Reminder, now: datetime) -> None:
-        made = self._notices.remind(due, now) if due.held.messages else ()
+        made: tuple[Report, ...] = ()
+        if due.held.messages:
+            try:
+                made = self._notices.remind(due, now)
+            except Exception as fault:  # noqa: BLE001 - the others have their turn
+                reason = "a local fault"
+                self._events.failure(
+                    REMINDER_FAILED, fault, login=due.login, reason=reason
+                )
+                return
         await self._spool.remind(due, made, now)

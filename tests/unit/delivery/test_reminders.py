@@ -44,6 +44,8 @@ class Spool:
         reports: Sequence[Report],
         now: datetime,  # noqa: ARG002
     ) -> None:
+        if due.login == "locked up":
+            raise ValueError("another fault of ours")
         self.done.append((due.login, len(reports)))
 
 
@@ -82,10 +84,23 @@ def test_a_spool_that_cannot_tell_is_asked_again() -> None:
     service.startService()
     clock.advance(600)
     assert spool.looks == 2
-    assert events.names == ["queue-unreadable"] * 2
-    spool.found, spool.fails = [due("nobody", 1)], False
+    assert events.names == ["reminder-failed"] * 2
+    spool.fails = False
     clock.advance(600)
-    assert events.names[2:] == ["queue-unreadable"]
+    assert spool.looks == 3
+    service.stopService()
+
+
+def test_a_fault_with_one_of_them_keeps_no_other_from_being_told() -> None:
+    clock, spool, events = Clock(), Spool(), RecordedEvents()
+    spool.found = [due("nobody", 1), due("alice", 1)]
+    service = HoldReminders(clock, spool, Notices(), events, lambda: NOW)
+    service.startService()
+    assert spool.done == [("alice", 1)]
+    assert events.names == ["reminder-failed"]
+    spool.found = [due("locked up", 0)]
     clock.advance(600)
-    assert spool.looks == 4
+    assert events.names == ["reminder-failed"] * 2
+    clock.advance(600)
+    assert spool.looks == 3
     service.stopService()
