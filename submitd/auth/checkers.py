@@ -134,7 +134,7 @@ class DirectoryAccounts:
         entry = await self._people.find(login)
         if entry is None:
             raise NotTheirs(_REFUSED)
-        return await _settled(self._people, entry, login, proved=True)
+        return await _settled(self._people, entry, proved=True)
 
     async def keys(self, login: str) -> ScramKeys:
         """As `KnowsAccounts.keys`."""
@@ -163,7 +163,7 @@ class DirectoryChecker(DirectoryAccounts):
                 await people.directory.bind(f"uid=nobody,{people.rules.base}", password)
             raise NotTheirs(_REFUSED)
         proved = await people.directory.bind(entry.dn, password)
-        return await _settled(people, entry, login, proved=proved)
+        return await _settled(people, entry, proved=proved)
 
 
 class DirectoryHashChecker(DirectoryAccounts):
@@ -189,17 +189,17 @@ class DirectoryHashChecker(DirectoryAccounts):
             raise NotTheirs(_REFUSED)
         stored = entry.values(self._attribute)
         proved = await self._hashes.check(stored, password, entry.dn)
-        return await _settled(self._people, entry, login, proved=proved)
+        return await _settled(self._people, entry, proved=proved)
 
 
-async def _settled(people: People, entry: "Entry", login: str, *, proved: bool) -> str:
+async def _settled(people: People, entry: "Entry", *, proved: bool) -> str:
     # A lock is looked at for all alike: it must not show in the time taken.
     lock = await people.lock_of(entry)
     if not proved:
         raise NotTheirs(_REFUSED)
     if lock:
         raise AccountLocked(lock)
-    return people.uid(entry, login)
+    return people.uid(entry)
 
 
 class PasswordFileChecker:

@@ -64,8 +64,11 @@ class People:
             raise DirectoryUnavailable(f"several entries match {name!r}")
         return found[0] if found else None
 
-    def uid(self, entry: "Entry", login: str) -> str:
-        """The directory's own spelling of the login.
+    def uid(self, entry: "Entry") -> str:
+        """The login of this entry, the same by whichever of its names it was found.
+
+        The value that its DN begins with; else the least of them: a directory
+        gives them in any order. All that is counted is counted by it.
 
         Raises:
             DirectoryUnavailable: the entry has no such attribute.
@@ -75,8 +78,10 @@ class People:
             raise DirectoryUnavailable(
                 f"{entry.dn} has no {self.rules.uid_attribute} that we may read"
             )
-        name = stripped(login, self.rules.login_domains).casefold()
-        return next((one for one in values if one.casefold() == name), values[0])
+        attribute, dn = self.rules.uid_attribute, entry.dn.casefold()
+        starts = {f"{attribute}={one}".casefold(): one for one in values}
+        named = [starts[one] for one in starts if dn.startswith((f"{one},", f"{one}+"))]
+        return min(named or values, key=lambda one: (one.casefold(), one))
 
     async def lock_of(self, entry: "Entry") -> str:
         """Why the account is locked; empty: it is not.

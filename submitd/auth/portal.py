@@ -362,7 +362,7 @@ class LoginPortal:
         name = stripped(login, self._domains)
         lock = ""
         if entry is not None and self._people is not None:
-            name = self._people.uid(entry, login)
+            name = self._people.uid(entry)
             lock = await self._people.lock_of(entry)
         return Explanation(
             name,

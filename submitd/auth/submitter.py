@@ -82,8 +82,9 @@ class ISubmitter(Interface):
 class Submitter:
     """Who a client proved to be.
 
-    ``login`` is the directory's own spelling of the uid, so that ``Alice``,
-    ``alice`` and ``alice@example.org`` are one for limits, locks and logs.
+    ``login`` is the directory's own name of the entry, so that ``Alice``,
+    ``alice``, ``alice@example.org`` and a second uid of hers are one for limits,
+    locks and logs.
     """
 
     login: str

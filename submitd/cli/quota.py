@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from attrs import asdict, frozen
+
 from submitd.auth.directory import stripped
 from submitd.config.reader import read_config
-from submitd.mail.usage import Usage
-from submitd.policy.quota import Limit, Quota, as_wait
+from submitd.mail.usage import Stored, Usage
+from submitd.policy.quota import Quota, Room, as_size, as_wait
 from submitd.process.quota import quotas_of
 from submitd.spool.sqlite import SqliteStore
 
@@ -36,45 +38,55 @@ def show_quota(options: argparse.Namespace) -> int:
     finally:
         store.close()
     quota = quotas_of(config).of(login)
-    if quota is None:
-        if not options.json:
-            print(f"{login} has no limit")
-        return os.EX_OK
-    for limit in _limits(quota):
-        shown = as_object(limit, usage)
-        if options.json:
-            print(json.dumps(shown))
-        else:
-            print(as_line(limit, usage, now))
+    standings = list(_standings(quota, usage))
+    if not (standings or options.json):
+        print(f"{login} has no limit")
+    for one in standings:
+        print(json.dumps(as_object(one)) if options.json else as_line(one, now))
     return os.EX_OK
 
 
-def _limits(quota: Quota) -> Iterator[Limit]:
-    yield from quota.limits
-    if quota.held_limit is not None:
-        yield quota.held_limit
+@frozen
+class _Standing:
+    """How it stands with one limit."""
+
+    limit: str
+    allowed: int
+    used: int
+    again_at: float | None = None
+    """Where nothing is left, and time alone makes room."""
 
 
-def as_object(limit: Limit, usage: Usage) -> dict[str, Any]:
-    """With stable names, for programs. ``again_at``: where nothing is left."""
-    used = limit.used(usage)
+def _standings(quota: Quota, usage: Usage) -> Iterator[_Standing]:
+    for limit in quota.limits:
+        used = limit.used(usage)
+        again_at = limit.again_at(usage, 1) if used >= limit.allowed else None
+        yield _Standing(limit.name, limit.allowed, used, again_at)
+    if quota.holds:
+        yield from _in_room("held", quota.held, usage.held)
+    yield from _in_room("later", quota.later, usage.later)
+
+
+def _in_room(name: str, room: Room, stored: Stored) -> Iterator[_Standing]:
+    if room.messages is not None:
+        yield _Standing(f"{name}_messages", room.messages, stored.messages)
+    if room.octets is not None:
+        yield _Standing(f"{name}_size", room.octets, stored.octets)
+
+
+def as_object(one: _Standing) -> dict[str, Any]:
+    """With stable names, for programs."""
     again_at = None
-    if used >= limit.allowed:
-        moment = datetime.fromtimestamp(limit.again_at(usage, 1) or 0.0, UTC)
+    if one.again_at is not None:
+        moment = datetime.fromtimestamp(one.again_at, UTC)
         again_at = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {
-        "limit": limit.name,
-        "allowed": limit.allowed,
-        "used": used,
-        "again_at": again_at,
-    }
+    return asdict(one) | {"again_at": again_at}
 
 
-def as_line(limit: Limit, usage: Usage, now: datetime) -> str:
+def as_line(one: _Standing, now: datetime) -> str:
     """``messages_per_hour  100 of 100 used, again in 12 min``."""
-    used = limit.used(usage)
-    line = f"{limit.name:22}  {used} of {limit.allowed} used"
-    if used < limit.allowed:
+    shown = as_size if one.limit.endswith("_size") else str
+    line = f"{one.limit:22}  {shown(one.used)} of {shown(one.allowed)} used"
+    if one.again_at is None:
         return line
-    moment = limit.again_at(usage, 1) or 0.0
-    return f"{line}, again in {as_wait(moment - now.timestamp())}"
+    return f"{line}, again in {as_wait(one.again_at - now.timestamp())}"

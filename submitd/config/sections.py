@@ -623,7 +623,11 @@ class LdapSection:
         default="(uid={login})",
     )
     uid_attribute: str = setting(
-        filled_text, "Its value names the account.", default="uid"
+        filled_text,
+        "Its value names the account. Of several it is the one in the entry's DN, or "
+        "the first in the alphabet: whichever was typed, rules, limits and the log see "
+        "this one.",
+        default="uid",
     )
     login_domains: tuple[str, ...] = setting(
         listed(domain),
@@ -982,10 +986,22 @@ class QuotaLimits:
         "`submitctl queue release`.",
         default="refuse",
     )
-    held_per_day: int | None = setting(
+    held_messages: int | None = setting(
         or_off(whole(1)),
-        'With "hold": messages in a day; more are refused.',
-        default=1000,
+        "Messages that are held at a time: more are refused (452).",
+        default=200,
+    )
+    held_size: int | None = setting(
+        or_off(size(1024)), "… and their octets.", default="500MB"
+    )
+    later_messages: int | None = setting(
+        or_off(whole(1)),
+        "Messages that wait at a time for the moment that was set for them "
+        "(FUTURERELEASE): more are refused (552).",
+        default=200,
+    )
+    later_size: int | None = setting(
+        or_off(size(1024)), "… and their octets.", default="500MB"
     )
 
 
@@ -995,7 +1011,7 @@ class QuotaRuleSection(QuotaLimits):
 
     logins: tuple[str, ...] = setting(
         listed(filled_text),
-        "Whom it is for. What it does not limit has no limit.",
+        "Whom it is for. What is not set here is not taken from [quota].",
         default=(),
         example=["newsletter", "satellite"],
     )

@@ -4,12 +4,22 @@ import shlex
 from collections.abc import Callable
 from datetime import datetime
 
-from submitd.auth.submitter import Submitter
+from submitd.auth.submitter import Anything, Submitter
 from submitd.delivery.reporter import ReportRules, Sign
 from submitd.mail.address import Mailbox, parse_mailbox
 from submitd.mail.envelope import Envelope, ForwardPath, Notify
-from submitd.mail.notice import HeldMail, notice, to_postmaster, to_submitter
-from submitd.spool.store import Needs, NewMessage, Report
+from submitd.mail.notice import (
+    HeldMail,
+    StillHeld,
+    Text,
+    notice,
+    remind_postmaster,
+    remind_submitter,
+    to_postmaster,
+    to_submitter,
+)
+from submitd.policy.quota import as_stored
+from submitd.spool.store import Needs, NewMessage, Notices, Reminder, Report
 
 
 class HoldNotices:
@@ -22,11 +32,9 @@ class HoldNotices:
         self._rules = rules
         self._sign = sign
 
-    def make(
-        self, message: NewMessage, who: Submitter, reason: str
-    ) -> tuple[Report, ...]:
-        """One for the sender, where they have an address, and the postmaster's."""
-        envelope, now = message.envelope, message.envelope.accepted_at
+    def make(self, message: NewMessage, who: Submitter, reason: str) -> Notices:
+        """One for the submitter, where they have an address, and the postmaster's."""
+        envelope = message.envelope
         held = HeldMail(
             queue_id=message.queue_id,
             login=who.login,
@@ -37,24 +45,52 @@ class HoldNotices:
             session=message.session,
         )
         hostname = self._rules.hostname
-        sender = envelope.reverse_path or who.primary(utf8=True)
-        made = []
-        if sender is not None:
-            text = to_submitter(held, hostname)
-            made.append(self._report(message, sender, *text, now))
-        text = to_postmaster(held, hostname)
-        postmaster = parse_mailbox(self._rules.postmaster)
-        made.append(self._report(message, postmaster, *text, now))
-        return tuple(made)
+        told = _address_of(who, envelope.reverse_path)
+        return Notices(
+            told,
+            self._reports(
+                told,
+                to_submitter(held, hostname),
+                to_postmaster(held, hostname),
+                about=message.queue_id,
+                now=envelope.accepted_at,
+            ),
+        )
 
-    def _report(
+    def remind(self, due: Reminder, now: datetime) -> tuple[Report, ...]:
+        """The same who were told hear that mail still is held."""
+        still = StillHeld(
+            login=due.login,
+            login_quoted=shlex.quote(due.login),
+            amount=as_stored(due.held),
+        )
+        hostname = self._rules.hostname
+        return self._reports(
+            due.told,
+            remind_submitter(still, hostname),
+            remind_postmaster(still, hostname),
+            about="reminder",
+            now=now,
+        )
+
+    def _reports(
         self,
-        message: NewMessage,
-        to: Mailbox,
-        subject: str,
-        lines: tuple[str, ...],
+        told: Mailbox | None,
+        submitters: Text,
+        postmasters: Text,
+        *,
+        about: str,
         now: datetime,
-    ) -> Report:
+    ) -> tuple[Report, ...]:
+        postmaster = self._report(
+            parse_mailbox(self._rules.postmaster), postmasters, about, now
+        )
+        if told is None:
+            return (postmaster,)
+        return self._report(told, submitters, about, now), postmaster
+
+    def _report(self, to: Mailbox, text: Text, about: str, now: datetime) -> Report:
+        subject, lines = text
         queue_id = self._new_queue_id()
         header, body = notice(
             subject,
@@ -79,7 +115,18 @@ class HoldNotices:
                 header=self._sign(header, body, now),
                 needs=Needs(smtputf8=utf8),
                 submitter=None,
-                session=message.queue_id,
+                session=about,
             ),
             body=body,
         )
+
+
+def _address_of(who: Submitter, reverse_path: Mailbox | None) -> Mailbox | None:
+    """Where they read it, and not who has their password and chose a reverse-path."""
+    own = who.primary(utf8=True)
+    if own is not None or reverse_path is None:
+        return own
+    permission = who.permission_for(reverse_path)
+    if permission is None or isinstance(permission.grant, Anything):
+        return None  # it may be anybody's
+    return reverse_path

@@ -25,8 +25,22 @@ class HeldMail:
     session: str
 
 
-def to_submitter(held: HeldMail, hostname: str) -> tuple[str, tuple[str, ...]]:
-    """Subject, and the text's lines."""
+@frozen(kw_only=True)
+class StillHeld:
+    """What there is to tell a day later."""
+
+    login: str
+    login_quoted: str
+    amount: str
+    """Messages and octets, as people read it."""
+
+
+Text = tuple[str, tuple[str, ...]]
+"""Subject, and the lines of the text."""
+
+
+def to_submitter(held: HeldMail, hostname: str) -> Text:
+    """To whoever may have sent it."""
     return (
         "Your message is held",
         (
@@ -36,7 +50,8 @@ def to_submitter(held: HeldMail, hostname: str) -> tuple[str, tuple[str, ...]]:
             "",
             "You need not send it again. Your administrator has been told, and can",
             "let it go. Further messages over the limit are held as well; of those of",
-            "the next hours you will not be told.",
+            "the next hours you will not be told. A day from now, and each day after,",
+            "you will be reminded while any is held.",
             "",
             "If you have not sent so much, somebody else may have your password:",
             "change it, and call your administrator.",
@@ -46,8 +61,8 @@ def to_submitter(held: HeldMail, hostname: str) -> tuple[str, tuple[str, ...]]:
     )
 
 
-def to_postmaster(held: HeldMail, hostname: str) -> tuple[str, tuple[str, ...]]:
-    """Subject, and the text's lines."""
+def to_postmaster(held: HeldMail, hostname: str) -> Text:
+    """To who can let it go."""
     name = held.login_quoted
     return (
         f"Mail of {held.login} is held",
@@ -58,16 +73,50 @@ def to_postmaster(held: HeldMail, hostname: str) -> tuple[str, tuple[str, ...]]:
             "",
             f"The first message is {held.queue_id}, from <{held.sender or ''}>",
             f"to {held.recipients} recipients, in session {held.session}.",
-            "Of those of the next hours you will not be told.",
+            "Of those of the next hours you will not be told, and once a day while any",
+            "is held.",
             "",
-            "Look at what is held, and at what has been sent:",
-            f"    submitctl queue list --held --sender {name}",
-            f"    submitctl quota show {name}",
-            "Let all of it go:",
-            f"    submitctl queue release --sender {name}",
-            "Delete all of it, where the account is stolen; and lock the account:",
-            f"    submitctl queue remove --held --sender {name}",
+            *_commands(name),
         ),
+    )
+
+
+def remind_submitter(held: StillHeld, hostname: str) -> Text:
+    """To whom `to_submitter` went."""
+    return (
+        "Mail of yours is still held",
+        (
+            f"The mail server {hostname} still holds mail that you have sent:",
+            f"{held.amount}. It was not delivered.",
+            "",
+            "Your administrator is reminded, too, and can let it go. Call them if it",
+            "matters, or if you have not sent it: somebody else may have your password",
+            "then.",
+        ),
+    )
+
+
+def remind_postmaster(held: StillHeld, hostname: str) -> Text:
+    """To whom `to_postmaster` went."""
+    return (
+        f"Mail of {held.login} is still held",
+        (
+            f"{hostname} still holds mail of {held.login}: {held.amount}.",
+            "",
+            *_commands(held.login_quoted),
+        ),
+    )
+
+
+def _commands(name: str) -> tuple[str, ...]:
+    return (
+        "Look at what is held, and at what has been sent:",
+        f"    submitctl queue list --held --sender {name}",
+        f"    submitctl quota show {name}",
+        "Let all of it go:",
+        f"    submitctl queue release --sender {name}",
+        "Delete all of it, where the account is stolen; and lock the account:",
+        f"    submitctl queue remove --held --sender {name}",
     )
 
 

@@ -44,8 +44,13 @@ class Spent:
     new_recipients: int = 0
     """Those whom the submitter had not written to lately."""
 
-    held: int = 0
-    """Messages that were held, and count for nothing else."""
+
+@frozen
+class Stored:
+    """What lies in the spool."""
+
+    messages: int = 0
+    octets: int = 0
 
 
 @frozen(kw_only=True)
@@ -58,5 +63,11 @@ class Usage:
     new_recipients: int = 0
     """Of the message's recipients: those not written to lately."""
 
+    held: Stored = Stored()
+    """What is held at this moment, whoever holds it."""
+
+    later: Stored = Stored()
+    """What waits for a time that was set, where that was asked."""
+
     noticed: bool = False
-    """The submitter was told not long ago that mail is held."""
+    """The submitter was told not long ago that mail is held, and some still is."""

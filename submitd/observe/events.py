@@ -196,4 +196,7 @@ OUTCOME_UNRECORDED: Final = LogEvent(
 QUEUE_UNREADABLE: Final = LogEvent(
     "queue-unreadable", Level.ERROR, "cannot look for due messages; trying again"
 )
+REMINDER_FAILED: Final = LogEvent(
+    "reminder-failed", Level.ERROR, "nobody was reminded of held mail; trying again"
+)
 ATTEMPT_BROKE: Final = LogEvent("attempt-broke", Level.ERROR, "an attempt broke off")

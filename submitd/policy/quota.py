@@ -7,17 +7,20 @@ from typing import Final
 from attrs import field, frozen
 
 from submitd.mail.status import EnhancedCode
-from submitd.mail.usage import Span, Usage
+from submitd.mail.usage import Span, Stored, Usage
 from submitd.smtp.reply import Reply
 
 _LATER: Final = EnhancedCode(4, 7, 1)
 _NEVER: Final = EnhancedCode(5, 5, 3)
+_FULL: Final = EnhancedCode(4, 2, 2)
+"""A user is over what an administrator allows to lie there (RFC 3463 section 3.3)."""
+_TOO_MUCH_FOR_LATER: Final = EnhancedCode(5, 7, 16)
+"""RFC 4865's, to which RFC 6710 has given another meaning since."""
 
 _WORDS: Final = {
     "messages": "messages",
     "recipients": "recipients",
     "new_recipients": "first-time recipients",
-    "held": "held messages",
 }
 _SPANS: Final = {Span.MINUTE: "a minute", Span.HOUR: "an hour", Span.DAY: "a day"}
 
@@ -58,6 +61,20 @@ class Limit:
 
 
 @frozen(kw_only=True)
+class Room:
+    """How much may lie in the spool for one submitter at a time. None: no limit."""
+
+    messages: int | None = None
+    octets: int | None = None
+
+    def has(self, stored: Stored, size: int) -> bool:
+        """True where one more message of so many octets has its place."""
+        return (self.messages is None or stored.messages < self.messages) and (
+            self.octets is None or stored.octets + size <= self.octets
+        )
+
+
+@frozen(kw_only=True)
 class Quota:
     """What one submitter may send. None: no limit."""
 
@@ -72,8 +89,11 @@ class Quota:
     holds: bool = False
     """What is over a limit is held for an administrator, instead of refused."""
 
-    held_per_day: int | None = None
-    """Messages: more are refused then."""
+    held: Room = Room()
+    """How much is held at a time: more is refused then."""
+
+    later: Room = Room()
+    """How much waits at a time for the moment that was set for it."""
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -94,33 +114,24 @@ class Quota:
                 yield Limit(name, what, span, allowed)
 
     @property
-    def held_limit(self) -> Limit | None:
-        """The limit of what is held."""
-        if not self.holds or self.held_per_day is None:
-            return None
-        return Limit("held_per_day", "held", Span.DAY, self.held_per_day)
-
-    @property
     def spans(self) -> frozenset[Span]:
         """Over which has to be counted."""
-        held = {Span.DAY} if self.held_limit is not None else set()
-        return frozenset({one.span for one in self.limits} | held)
+        return frozenset(one.span for one in self.limits)
 
 
 @frozen
 class Quotas:
     """Who may send how much."""
 
-    default: Quota | None = None
-    """Of all others; None: no limit at all."""
+    default: Quota = Quota()
+    """Of all others."""
 
     by_login: Mapping[str, Quota] = field(factory=dict)
     """By login, in lower case."""
 
-    def of(self, login: str) -> Quota | None:
-        """What this submitter may send; None: nothing need be counted."""
-        quota = self.by_login.get(login.casefold(), self.default)
-        return quota if quota is not None and quota.limits else None
+    def of(self, login: str) -> Quota:
+        """What this submitter may send."""
+        return self.by_login.get(login.casefold(), self.default)
 
 
 def check_quota(
@@ -151,12 +162,37 @@ def check_quota(
     return _refusal(worst, usage, wanted[worst.what], now)
 
 
-def check_held(quota: Quota, usage: Usage, now: float) -> Reply | None:
-    """The refusal of one more message to be held; None: there is room."""
-    limit = quota.held_limit
-    if limit is None or limit.used(usage) < limit.allowed:
+def check_held(quota: Quota, usage: Usage, size: int) -> Reply | None:
+    """The refusal of one more message to be held, of ``size`` octets; None: room."""
+    if quota.held.has(usage.held, size):
         return None
-    return _refusal(limit, usage, 1, now)
+    stored = as_stored(usage.held)
+    return Reply(452, _FULL, f"Too much of your mail is held already: {stored}")
+
+
+def check_later(quota: Quota, usage: Usage, size: int) -> Reply | None:
+    """The refusal of one more message for later, of ``size`` octets; None: room.
+
+    Source: RFC 4865 section 6.
+    """
+    if quota.later.has(usage.later, size):
+        return None
+    stored = as_stored(usage.later)
+    return Reply(
+        552, _TOO_MUCH_FOR_LATER, f"Too much of your mail waits for later: {stored}"
+    )
+
+
+def as_stored(stored: Stored) -> str:
+    """``1 message, 12 kB``."""
+    number = "1 message" if stored.messages == 1 else f"{stored.messages} messages"
+    return f"{number}, {as_size(stored.octets)}"
+
+
+def as_size(octets: int) -> str:
+    """Octets, rounded up: ``12 kB``, ``500 MB``."""
+    kilo = math.ceil(octets / 1000)
+    return f"{kilo} kB" if kilo < 10_000 else f"{math.ceil(kilo / 1000)} MB"
 
 
 def _refusal(limit: Limit, usage: Usage, wanted: int, now: float) -> Reply:

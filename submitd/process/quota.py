@@ -1,7 +1,7 @@
 """Limits per submitter, as configured."""
 
 from submitd.config.sections import Config, QuotaLimits
-from submitd.policy.quota import Quota, Quotas
+from submitd.policy.quota import Quota, Quotas, Room
 
 
 def quotas_of(config: Config) -> Quotas:
@@ -25,5 +25,6 @@ def _quota(section: QuotaLimits) -> Quota:
         recipients_per_day=section.recipients_per_day,
         new_recipients_per_day=section.new_recipients_per_day,
         holds=section.on_excess == "hold",
-        held_per_day=section.held_per_day,
+        held=Room(messages=section.held_messages, octets=section.held_size),
+        later=Room(messages=section.later_messages, octets=section.later_size),
     )

@@ -22,6 +22,7 @@ from submitd.delivery.courier import Courier, CourierRules
 from submitd.delivery.hosts import AddressRules
 from submitd.delivery.lanes import DeliveryLimits
 from submitd.delivery.notices import HoldNotices
+from submitd.delivery.reminders import HoldReminders
 from submitd.delivery.rendition import Renditions
 from submitd.delivery.reporter import Reporter, ReportRules
 from submitd.delivery.route import Route, Routes, TlsPolicy
@@ -173,6 +174,10 @@ class WorkerTree:
             reactor, config.dns.servers, config.dns.time_out.total_seconds()
         )
         self._scheduler = self._delivery(own_addresses)
+        self._notices = HoldNotices(
+            self._spool.new_queue_id, self._report_rules(), self._sign_report
+        )
+        self._reminders = HoldReminders(reactor, self._spool, self._notices, events)
         self._tls = (
             None if material.tls_context is None else ServerTls(material.tls_context)
         )
@@ -193,6 +198,7 @@ class WorkerTree:
         self._spool.start()
         await self._login.start()
         self._scheduler.startService()
+        self._reminders.startService()
         if self._watch is not None:
             self._watch.startService()
         for name, descriptors in self._listeners.items():
@@ -227,6 +233,7 @@ class WorkerTree:
         await ending
         if self._watch is not None:
             self._watch.stopService()
+        self._reminders.stopService()
         # Past its grace an attempt is cut off: the next start finds the lease
         # void, and what a remote host took in these seconds may go out twice.
         with suppress(TimedOut):
@@ -362,9 +369,7 @@ class WorkerTree:
             allowances=Allowances(
                 quotas=quotas_of(config),
                 spool=self._spool,
-                notices=HoldNotices(
-                    self._spool.new_queue_id, self._report_rules(), self._sign_report
-                ),
+                notices=self._notices,
                 events=self._events,
                 metrics=self.metrics,
             ),

@@ -11,14 +11,21 @@ from submitd.mail.envelope import ForwardPath
 from submitd.mail.usage import Usage
 from submitd.observe.events import MESSAGE_HELD, OVER_QUOTA, Events
 from submitd.observe.metrics import Metrics
-from submitd.policy.quota import Quota, Quotas, check_held, check_quota
+from submitd.policy.quota import (
+    Quota,
+    Quotas,
+    Room,
+    check_held,
+    check_later,
+    check_quota,
+)
 from submitd.smtp.reply import Reply
 from submitd.spool.store import (
     Charge,
     Intake,
     NewMessage,
+    Notices,
     Over,
-    Report,
     Spool,
     Spooled,
 )
@@ -27,9 +34,7 @@ from submitd.spool.store import (
 class MakesNotices(Protocol):
     """`delivery.notices.HoldNotices`."""
 
-    def make(
-        self, message: NewMessage, who: Submitter, reason: str
-    ) -> tuple[Report, ...]: ...
+    def make(self, message: NewMessage, who: Submitter, reason: str) -> Notices: ...
 
 
 @frozen(kw_only=True)
@@ -43,45 +48,77 @@ class Allowances:
     metrics: Metrics
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    def of(self, who: Submitter, session: str) -> "Allowance | None":
-        """Of one, in one session; None: there is no limit to be asked for."""
+    def of(
+        self, who: Submitter, session: str, *, for_later: bool
+    ) -> "Allowance | None":
+        """Of one, in one session; None: there is no limit to be asked for.
+
+        ``for_later``: for a message that is to wait.
+        """
         quota = self.quotas.of(who.login)
-        return None if quota is None else Allowance(self, quota, who, session)
+        if not (quota.limits or (for_later and quota.later != Room())):
+            return None
+        return Allowance(self, quota, who, session, for_later=for_later)
 
 
 class Allowance:
     """One submitter's limits, for one message."""
 
     def __init__(
-        self, shared: Allowances, quota: Quota, who: Submitter, session: str
+        self,
+        shared: Allowances,
+        quota: Quota,
+        who: Submitter,
+        session: str,
+        *,
+        for_later: bool,
     ) -> None:
         self._shared = shared
         self._quota = quota
         self._who = who
         self._session = session
-        self._login = who.login.casefold()
+        self._for_later = for_later
         self._remembers = quota.new_recipients_per_day is not None
 
-    async def refusal(self, forward_paths: Sequence[ForwardPath]) -> Reply | None:
+    async def refusal_at_mail(self, size: int) -> Reply | None:
+        """What is against one more message for later; None: there is room.
+
+        Asked at MAIL; ``size`` as for `refusal`.
+
+        Raises:
+            SpoolUnavailable: cannot tell.
+        """
+        usage = await self._shared.spool.usage(
+            self._who.login, (), (), self._shared.now(), later=True
+        )
+        refusal = check_later(self._quota, usage, size)
+        return None if refusal is None else self._refused(refusal)
+
+    async def refusal(
+        self, forward_paths: Sequence[ForwardPath], size: int
+    ) -> Reply | None:
         """What is against one more message, before its content comes; None: nothing.
+
+        ``size``: as far as it is known, in octets.
 
         Raises:
             SpoolUnavailable: cannot tell.
         """
         quota, now = self._quota, self._shared.now()
         usage = await self._shared.spool.usage(
-            self._login, quota.spans, forward_paths if self._remembers else (), now
+            self._who.login, quota.spans, forward_paths if self._remembers else (), now
         )
-        moment = now.timestamp()
-        refusal = check_quota(quota, usage, len(forward_paths), moment)
+        refusal = check_quota(quota, usage, len(forward_paths), now.timestamp())
         if refusal is not None and quota.holds:
-            refusal = check_held(quota, usage, moment)
+            refusal = check_held(quota, usage, size)
         return None if refusal is None else self._refused(refusal)
 
     async def accept(
-        self, intake: Intake, message: NewMessage, tail: bytes
+        self, intake: Intake, message: NewMessage, tail: bytes, size: int
     ) -> Spooled | Reply:
         """Accept it, accept and hold it, or say what is against it.
+
+        ``size``: octets of the whole message.
 
         Raises:
             SpoolUnavailable: as `Intake.accept`.
@@ -93,22 +130,22 @@ class Allowance:
         def within(usage: Usage) -> Reply | None:
             return check_quota(quota, usage, recipients, moment)
 
-        kept = await intake.accept_within(message, tail, self._charge(within))
+        charge = self._charge(within, size)
+        kept = await intake.accept_within(message, tail, charge)
         if isinstance(kept, Spooled):
             return kept
-        if quota.holds:
-            return await self._hold(intake, message, tail, kept)
+        if quota.holds and not self._too_much_waits(kept.usage, size):
+            return await self._hold(intake, message, tail, size, kept)
         return self._refused(kept.reply)
 
     async def _hold(
-        self, intake: Intake, message: NewMessage, tail: bytes, over: Over
+        self, intake: Intake, message: NewMessage, tail: bytes, size: int, over: Over
     ) -> Spooled | Reply:
         quota, reason = self._quota, over.reply.text
-        moment = message.envelope.accepted_at.timestamp()
         charge = evolve(
-            self._charge(lambda usage: check_held(quota, usage, moment)),
+            self._charge(lambda usage: check_held(quota, usage, size), size),
             reason=reason,
-            notices=()
+            notices=Notices()
             if over.usage.noticed
             else self._shared.notices.make(message, self._who, reason),
         )
@@ -125,12 +162,17 @@ class Allowance:
         )
         return kept
 
-    def _charge(self, judge: Callable[[Usage], Reply | None]) -> Charge:
+    def _too_much_waits(self, usage: Usage, size: int) -> Reply | None:
+        """The refusal of a message that would have to wait; None: it has room."""
+        return check_later(self._quota, usage, size) if self._for_later else None
+
+    def _charge(self, judge: Callable[[Usage], Reply | None], size: int) -> Charge:
         return Charge(
-            login=self._login,
+            login=self._who.login,
             spans=self._quota.spans,
             remembers=self._remembers,
-            judge=judge,
+            judge=lambda usage: self._too_much_waits(usage, size) or judge(usage),
+            for_later=self._for_later,
         )
 
     def _refused(self, refusal: Reply) -> Reply:

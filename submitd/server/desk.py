@@ -319,7 +319,8 @@ class Desk:
                 LOGIN_UNAVAILABLE, session=self._id, reason=str(problem)
             )
             return CANNOT_TELL
-        return self._sender_verdict(self._who, offered)
+        verdict = self._sender_verdict(self._who, offered)
+        return await self._with_room(self._who, offered, verdict)
 
     # May they send this?
 
@@ -328,7 +329,42 @@ class Desk:
             if self._trusted_as is None:
                 return NO_SUBMITTER
             return self._resolve_trusted(offered)
-        return self._sender_verdict(self._who, offered)
+        verdict = self._sender_verdict(self._who, offered)
+        if offered.release_at is None:
+            return verdict
+        return self._with_room(self._who, offered, verdict)
+
+    async def _with_room(
+        self, who: Submitter, offered: SenderOffered, verdict: Reply
+    ) -> Reply:
+        """The verdict, unless too much waits already (RFC 4865 section 6)."""
+        if offered.release_at is None or not verdict.is_positive:
+            return verdict
+        allowance = self._services.allowances.of(who, self._id, for_later=True)
+        if allowance is None:
+            return verdict
+        asked = allowance.refusal_at_mail(offered.declared_size or 0)
+        return await self._objection(who, asked) or verdict
+
+    async def _objection(
+        self, who: Submitter, asked: Awaitable[Reply | None]
+    ) -> Reply | None:
+        """What the spool's counts say against a message, or that they cannot tell."""
+        services = self._services
+        try:
+            refusal = await asked
+        except SpoolUnavailable as problem:
+            services.metrics.messages.labels("unavailable").inc()
+            services.events.emit(
+                SPOOL_UNAVAILABLE,
+                session=self._id,
+                login=who.login,
+                reason=str(problem),
+            )
+            return CANNOT_STORE
+        if refusal is not None:
+            services.metrics.messages.labels("refused").inc()
+        return refusal
 
     def _sender_verdict(self, who: Submitter, offered: SenderOffered) -> Reply:
         reverse_path = offered.reverse_path
@@ -374,7 +410,8 @@ class Desk:
     def _open_content(self, offered: ContentOffered) -> Reply | Awaitable[Reply]:
         who = self._who
         assert who is not None, "MAIL was accepted"  # noqa: S101
-        allowance = self._services.allowances.of(who, self._id)
+        for_later = offered.sender.release_at is not None
+        allowance = self._services.allowances.of(who, self._id, for_later=for_later)
         if allowance is None:
             return self._begin_content(who, offered, None)
         return self._open_within(allowance, who, offered)
@@ -382,22 +419,10 @@ class Desk:
     async def _open_within(
         self, allowance: Allowance, who: Submitter, offered: ContentOffered
     ) -> Reply:
-        services = self._services
-        try:
-            refusal = await allowance.refusal(offered.forward_paths)
-        except SpoolUnavailable as problem:
-            services.metrics.messages.labels("unavailable").inc()
-            services.events.emit(
-                SPOOL_UNAVAILABLE,
-                session=self._id,
-                login=who.login,
-                reason=str(problem),
-            )
-            return CANNOT_STORE
-        if refusal is not None:
-            services.metrics.messages.labels("refused").inc()
-            return refusal
-        return self._begin_content(who, offered, allowance)
+        declared = offered.sender.declared_size or 0
+        asked = allowance.refusal(offered.forward_paths, declared)
+        refusal = await self._objection(who, asked)
+        return refusal or self._begin_content(who, offered, allowance)
 
     def _begin_content(
         self, who: Submitter, offered: ContentOffered, allowance: Allowance | None

@@ -219,11 +219,21 @@ class ContentIntake:
         Raises:
             SpoolUnavailable: it is not stored.
         """
+        try:
+            kept = await self._finish()
+        except Exception:
+            # Also of a fault of ours: its chunks would lie there until a start.
+            await self._intake.abandon()
+            raise
+        if isinstance(kept, Reply):
+            await self._intake.abandon()
+        return kept
+
+    async def _finish(self) -> Spooled | Reply:
         if self._head is not None and self.refusal is None:
             # No empty line: header fields are all there is.
             self._take_header(bytes(self._head))
         if self.refusal is not None:
-            await self._intake.abandon()
             return self.refusal
         accepted_at = self._now()
         message = NewMessage(
@@ -237,10 +247,8 @@ class ContentIntake:
         tail = b"".join(self._waiting)
         if self._allowance is None:
             return await self._intake.accept(message, tail)
-        kept = await self._allowance.accept(self._intake, message, tail)
-        if isinstance(kept, Reply):
-            await self._intake.abandon()
-        return kept
+        size = len(message.header) + self._body_size
+        return await self._allowance.accept(self._intake, message, tail, size)
 
     async def abandon(self) -> None:
         """The content will not be finished."""

@@ -8,17 +8,20 @@ from collections.abc import Iterable, Sequence
 from sqlite3 import Connection
 from typing import Final
 
+from submitd.mail.address import parse_mailbox
 from submitd.mail.envelope import ForwardPath
-from submitd.mail.usage import Span, Spent, Usage
-from submitd.spool.rows import number_of
+from submitd.mail.usage import Span, Spent, Stored, Usage
+from submitd.spool.rows import number_of, read_moment
 from submitd.spool.statements import insert_message, tell
-from submitd.spool.store import Charge, NewMessage, Over
-
-_NOTICES: Final = 0
-"""Stands for a span: a row of it says that the login was told, and until when."""
+from submitd.spool.store import Charge, NewMessage, Over, Reminder, Report
 
 _NOTICE_PERIOD: Final = 4 * 3600
-"""Seconds in which a login and its postmaster are told once."""
+"""Seconds in which a login and its postmaster are told once, if mail stays held."""
+
+_REMINDER_PERIOD: Final = 86400
+"""Seconds after which they are told again of what still is."""
+
+_REMINDED_AT_ONCE: Final = 20
 
 _REMEMBERED: Final = 90
 """Days for which it is remembered whom a login has written to."""
@@ -42,14 +45,19 @@ def read_usage(
     spans: Iterable[Span],
     paths: Sequence[ForwardPath],
     now: float,
+    *,
+    later: bool,
 ) -> Usage:
-    """How it stands with a login; ``paths``: whose newness is to be told."""
+    """As `Spool.usage`."""
+    key = login.casefold()
     spent: dict[Span, tuple[Spent, ...]] = {}
     for span in spans:
         rows = connection.execute(
-            "SELECT until, messages, recipients, new_recipients, held FROM usage "
-            "WHERE login = ? AND span = ? AND until > ? ORDER BY until",
-            (login, span.value, now),
+            "SELECT until, messages, recipients, new_recipients FROM usage "
+            "WHERE login = ? AND span = ? AND until > ? AND until <= ? "
+            "ORDER BY until",
+            # A clock that was ahead and is right again must block nobody until then.
+            (key, span.value, now, span.until(now) + _SLACK),
         )
         spent[span] = tuple(
             Spent(
@@ -57,19 +65,44 @@ def read_usage(
                 messages=messages,
                 recipients=recipients,
                 new_recipients=new_recipients,
-                held=held,
             )
-            for until, messages, recipients, new_recipients, held in rows
+            for until, messages, recipients, new_recipients in rows
         )
-    noticed = connection.execute(
-        "SELECT 1 FROM usage WHERE login = ? AND span = ? AND until > ?",
-        (login, _NOTICES, now),
-    ).fetchone()
+    held = _held(connection, login)
     return Usage(
         spent=spent,
-        new_recipients=_unknown(connection, login, paths),
-        noticed=noticed is not None,
+        new_recipients=_unknown(connection, key, paths),
+        held=held,
+        later=_waiting(connection, login, now) if later else Stored(),
+        # Once all was let go, the next one that is held is news again.
+        noticed=held.messages > 0 and _was_told(connection, login, now),
     )
+
+
+def _held(connection: Connection, login: str) -> Stored:
+    return _stored(connection, "held = 1", (login,))
+
+
+def _waiting(connection: Connection, login: str, now: float) -> Stored:
+    return _stored(connection, "release_at > ?", (login, now))
+
+
+def _stored(connection: Connection, which: str, values: Sequence[object]) -> Stored:
+    messages, octets = connection.execute(
+        "SELECT count(*), total(length(header) + body_size) FROM message "  # noqa: S608
+        f"WHERE submitter = ? COLLATE NOCASE AND {which} AND removed = 0",
+        values,
+    ).fetchone()
+    return Stored(messages, int(octets))
+
+
+def _was_told(connection: Connection, login: str, now: float) -> bool:
+    told = connection.execute(
+        "SELECT 1 FROM told WHERE login = ? AND at > ? AND at <= ?",
+        # A clock that was far ahead must not silence us until then.
+        (login, now - _NOTICE_PERIOD, now + _SLACK),
+    ).fetchone()
+    return told is not None
 
 
 def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | None:
@@ -80,43 +113,91 @@ def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | N
     envelope = message.envelope
     now = envelope.accepted_at.timestamp()
     paths = envelope.forward_paths if due.remembers else ()
-    usage = read_usage(connection, due.login, due.spans, paths, now)
+    usage = read_usage(
+        connection, due.login, due.spans, paths, now, later=due.for_later
+    )
+    key = due.login.casefold()
     if (reply := due.judge(usage)) is not None:
         return Over(reply, usage)
-    recipients = len(envelope.forward_paths)
-    row = (0, 0, 0, 1) if message.held else (1, recipients, usage.new_recipients, 0)
-    for span in due.spans:
-        connection.execute(
-            "INSERT INTO usage (login, span, until, messages, recipients, "
-            "new_recipients, held) VALUES (?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (login, span, until) DO UPDATE SET "
-            "messages = messages + excluded.messages, "
-            "recipients = recipients + excluded.recipients, "
-            "new_recipients = new_recipients + excluded.new_recipients, "
-            "held = held + excluded.held",
-            (due.login, span.value, span.until(now), *row),
-        )
     if message.held:
         tell(connection, number_of(message.queue_id), now, f"held: {due.reason}")
         _enter_notices(connection, due, usage, now)
     else:
-        _remember(connection, due.login, paths, now)
-    _sweep(connection, due, usage, now)
+        row = (1, len(envelope.forward_paths), usage.new_recipients)
+        _count(connection, key, due.spans, row, now)
+        _remember(connection, key, paths, usage.new_recipients, now)
+    if due.spans:
+        _sweep(connection, due.spans, usage, now)
     return None
+
+
+def _count(
+    connection: Connection,
+    login: str,
+    spans: Iterable[Span],
+    row: tuple[int, int, int],
+    now: float,
+) -> None:
+    connection.executemany(
+        "INSERT INTO usage (login, span, until, messages, recipients, "
+        "new_recipients) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (login, span, until) DO UPDATE SET "
+        "messages = messages + excluded.messages, "
+        "recipients = recipients + excluded.recipients, "
+        "new_recipients = new_recipients + excluded.new_recipients",
+        [(login, span.value, span.until(now), *row) for span in spans],
+    )
 
 
 def _enter_notices(
     connection: Connection, due: Charge, usage: Usage, now: float
 ) -> None:
-    if usage.noticed or not due.notices:
+    if usage.noticed or not due.notices.reports:
         return
+    told = due.notices.told
     connection.execute(
-        "INSERT INTO usage (login, span, until) VALUES (?, ?, ?)",
-        (due.login, _NOTICES, now + _NOTICE_PERIOD),
+        "INSERT OR REPLACE INTO told (login, mailbox, at) VALUES (?, ?, ?)",
+        (due.login, None if told is None else str(told), now),
     )
-    for notice in due.notices:
+    _enter(connection, due.notices.reports)
+
+
+def _enter(connection: Connection, notices: Iterable[Report]) -> None:
+    for notice in notices:
         # Leased to nobody: whoever looks next at what is due sends them.
         insert_message(connection, notice.message, notice.body, 0, 0, None)
+
+
+def reminders(connection: Connection, now: float) -> list[Reminder]:
+    """As `Spool.reminders`."""
+    return [
+        Reminder(
+            login=login,
+            told=None if mailbox is None else parse_mailbox(mailbox),
+            told_at=read_moment(at),
+            held=_held(connection, login),
+        )
+        for login, mailbox, at in connection.execute(
+            "SELECT login, mailbox, at FROM told WHERE at <= ? OR at > ? "
+            "ORDER BY at LIMIT ?",
+            (now - _REMINDER_PERIOD, now + _SLACK, _REMINDED_AT_ONCE),
+        ).fetchall()
+    ]
+
+
+def remind(
+    connection: Connection, due: Reminder, reports: Sequence[Report], now: float
+) -> None:
+    """As `Spool.remind`."""
+    which = (due.login, due.told_at.timestamp())
+    if not reports:
+        connection.execute("DELETE FROM told WHERE login = ? AND at = ?", which)
+        return
+    changed = connection.execute(
+        "UPDATE told SET at = ? WHERE login = ? AND at = ?", (now, *which)
+    ).rowcount
+    if changed:
+        _enter(connection, reports)
 
 
 def _mark(path: ForwardPath) -> bytes:
@@ -141,35 +222,43 @@ def _unknown(connection: Connection, login: str, paths: Sequence[ForwardPath]) -
 
 
 def _remember(
-    connection: Connection, login: str, paths: Sequence[ForwardPath], now: float
+    connection: Connection,
+    login: str,
+    paths: Sequence[ForwardPath],
+    new: int,
+    now: float,
 ) -> None:
+    """``new`` of them are not remembered yet."""
     connection.executemany(
         "INSERT INTO correspondent (login, mailbox, seen) VALUES (?, ?, ?) "
         "ON CONFLICT (login, mailbox) DO UPDATE SET seen = excluded.seen "
-        "WHERE seen < excluded.seen",
+        "WHERE seen <> excluded.seen",
         [(login, _mark(path), now // _DAY) for path in paths],
     )
+    if new:
+        # Whoever adds some removes as many: no transaction has to remove more.
+        connection.execute(
+            "DELETE FROM correspondent WHERE rowid IN (SELECT rowid FROM "
+            "correspondent WHERE login = ? ORDER BY seen DESC LIMIT ? OFFSET ?)",
+            (login, new, _MOST_REMEMBERED),
+        )
 
 
-def _sweep(connection: Connection, due: Charge, usage: Usage, now: float) -> None:
+def _sweep(
+    connection: Connection, spans: Iterable[Span], usage: Usage, now: float
+) -> None:
     """Remove what is old, anybody's, whenever a login's longest grain begins."""
-    longest = max(due.spans, key=lambda span: span.value)
+    longest = max(spans, key=lambda span: span.value)
     spent = usage.spent[longest]
     if spent and spent[-1].until >= longest.until(now):
         return
     connection.execute(
         "DELETE FROM usage WHERE rowid IN "
-        "(SELECT rowid FROM usage WHERE until <= ? LIMIT ?)",
-        (now - _SLACK, _SWEPT),
+        "(SELECT rowid FROM usage WHERE until <= ? OR until > ? LIMIT ?)",
+        (now - _SLACK, Span.DAY.until(now) + _SLACK, _SWEPT),
     )
     connection.execute(
         "DELETE FROM correspondent WHERE rowid IN "
         "(SELECT rowid FROM correspondent WHERE seen < ? LIMIT ?)",
         (now // _DAY - _REMEMBERED, _SWEPT),
     )
-    if due.remembers:
-        connection.execute(
-            "DELETE FROM correspondent WHERE rowid IN (SELECT rowid FROM "
-            "correspondent WHERE login = ? ORDER BY seen DESC LIMIT ? OFFSET ?)",
-            (due.login, _SWEPT, _MOST_REMEMBERED),
-        )

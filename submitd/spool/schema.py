@@ -95,12 +95,11 @@ CREATE INDEX recipient_due ON recipient (priority, due_at)
 _USAGE: Final = """
 CREATE TABLE usage (             -- what logins with limits have sent
   login TEXT NOT NULL,           -- in lower case
-  span INTEGER NOT NULL,         -- seconds counted together; 0: was told of holding
+  span INTEGER NOT NULL,         -- seconds counted together
   until REAL NOT NULL,           -- seconds since 1970: then it counts no more
   messages INTEGER NOT NULL DEFAULT 0,
   recipients INTEGER NOT NULL DEFAULT 0,
   new_recipients INTEGER NOT NULL DEFAULT 0,
-  held INTEGER NOT NULL DEFAULT 0,
   UNIQUE (login, span, until)
 );
 CREATE INDEX usage_until ON usage (until);
@@ -111,6 +110,15 @@ CREATE TABLE correspondent (     -- whom they have written to
   UNIQUE (login, mailbox)
 );
 CREATE INDEX correspondent_seen ON correspondent (seen);
+CREATE INDEX correspondent_latest ON correspondent (login, seen);
+CREATE TABLE told (              -- who was told that their mail is held
+  login TEXT PRIMARY KEY COLLATE NOCASE,
+  mailbox TEXT,                  -- where; NULL: only the postmaster was
+  at REAL NOT NULL               -- when last: seconds since 1970
+) WITHOUT ROWID;
+CREATE INDEX message_held ON message (submitter COLLATE NOCASE) WHERE held = 1;
+CREATE INDEX message_later ON message (submitter COLLATE NOCASE, release_at)
+  WHERE release_at IS NOT NULL;
 """
 
 _MIGRATIONS: Final = {

@@ -31,6 +31,7 @@ from submitd.spool.store import (
     NewMessage,
     NoRendition,
     Over,
+    Reminder,
     Rendition,
     Report,
     Result,
@@ -41,6 +42,10 @@ from submitd.spool.store import (
 T = TypeVar("T")
 
 _READERS: Final = 4
+
+
+def _octets_of(reports: Iterable[Report]) -> int:
+    return sum(len(one.message.header) + len(one.body) for one in reports)
 
 
 class _Upload:
@@ -117,8 +122,7 @@ class SqliteIntake(_Upload):
                 self._insert(connection, message, tail)
             return over
 
-        notices = sum(len(one.message.header) + len(one.body) for one in charge.notices)
-        octets = len(message.header) + len(tail) + notices
+        octets = len(message.header) + len(tail) + _octets_of(charge.notices.reports)
         over: Over | None = await self._end(enter, octets)
         return self._fresh(message, tail) if over is None else over
 
@@ -236,12 +240,29 @@ class SqliteSpool:
         spans: Iterable[Span],
         paths: Sequence[ForwardPath],
         now: datetime,
+        *,
+        later: bool = False,
     ) -> Usage:
         """As `Spool.usage`."""
         return await self._read(
             lambda connection: quota.read_usage(
-                connection, login, spans, paths, now.timestamp()
+                connection, login, spans, paths, now.timestamp(), later=later
             )
+        )
+
+    async def reminders(self, now: datetime) -> Sequence[Reminder]:
+        """As `Spool.reminders`."""
+        return await self._read(
+            lambda connection: quota.reminders(connection, now.timestamp())
+        )
+
+    async def remind(
+        self, due: Reminder, reports: Sequence[Report], now: datetime
+    ) -> None:
+        """As `Spool.remind`."""
+        await self._committer.submit(
+            lambda connection: quota.remind(connection, due, reports, now.timestamp()),
+            octets=_octets_of(reports),
         )
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[Spooled]:

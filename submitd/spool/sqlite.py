@@ -245,12 +245,27 @@ class SqliteStore:
 
     def hold(self, queue_ids: Iterable[str]) -> int:
         """As `Store.hold`."""
-        return self._set_held(queue_ids, "held by the operator", held=True)
+        return self._each(
+            queue_ids,
+            "held by the operator",
+            "UPDATE recipient SET held = ? WHERE message = ?",
+            True,
+            also="UPDATE message SET held = ? WHERE id = ?",
+        )
 
     def release_held(self, queue_ids: Iterable[str], now: datetime) -> int:
         """As `Store.release_held`."""
         queue_ids = list(queue_ids)
-        changed = self._set_held(queue_ids, "released by the operator", held=False)
+        changed = self._each(
+            queue_ids,
+            "released by the operator",
+            "UPDATE recipient SET held = 0 WHERE message = ?2",
+            now.timestamp(),
+            # While it was held nobody could try: its age counts from here.
+            also="UPDATE message SET held = 0, "
+            "release_at = max(coalesce(release_at, 0), ?1) "
+            "WHERE id = ?2 AND held = 1",
+        )
         self.retry(queue_ids, now)
         return changed
 
@@ -264,15 +279,6 @@ class SqliteStore:
             now.timestamp(),
             also="UPDATE recipient SET due_at = ? WHERE message = ? "
             "AND state = 'queued'",
-        )
-
-    def _set_held(self, queue_ids: Iterable[str], what: str, *, held: bool) -> int:
-        return self._each(
-            queue_ids,
-            what,
-            "UPDATE recipient SET held = ? WHERE message = ?",
-            held,
-            also="UPDATE message SET held = ? WHERE id = ?",
         )
 
     def _each(
@@ -327,7 +333,7 @@ class SqliteStore:
         """As `Store.usage`."""
         with translated():
             return read_usage(
-                self._connection, login.casefold(), Span, (), now.timestamp()
+                self._connection, login, Span, (), now.timestamp(), later=True
             )
 
 

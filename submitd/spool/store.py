@@ -15,7 +15,7 @@ from attrs import field, frozen
 from submitd.mail.address import Mailbox
 from submitd.mail.envelope import DeliverBy, Envelope, ForwardPath, TlsDemand
 from submitd.mail.status import EnhancedCode
-from submitd.mail.usage import Span, Usage
+from submitd.mail.usage import Span, Stored, Usage
 from submitd.smtp.reply import Reply
 
 CHUNK: int = 256 * 1024
@@ -175,15 +175,25 @@ class Report:
     body: bytes
 
 
+@frozen
+class Notices:
+    """Messages of ours that tell that mail is held."""
+
+    told: Mailbox | None = None
+    """Where the submitter is told; None: only the postmaster is."""
+
+    reports: tuple[Report, ...] = ()
+
+
 @frozen(kw_only=True)
 class Charge:
     """What a message is counted by, and who says whether that is too much."""
 
     login: str
-    """In one spelling."""
+    """As the directory spells it. Case does not count."""
 
     spans: frozenset[Span]
-    """Over which is counted; one at least."""
+    """Over which is counted."""
 
     remembers: bool
     """First-time recipients are told from others."""
@@ -191,11 +201,14 @@ class Charge:
     judge: Callable[[Usage], Reply | None]
     """Asked within the transaction: no two messages are judged by one count."""
 
+    for_later: bool = False
+    """The message waits for a time: what else does is to be judged, too."""
+
     reason: str = ""
     """Why the message is held, for its story."""
 
-    notices: tuple[Report, ...] = ()
-    """Messages of ours that tell of it, unless that was done not long ago."""
+    notices: Notices = Notices()
+    """What tells of it, unless that was done not long ago."""
 
 
 @frozen
@@ -204,6 +217,19 @@ class Over:
 
     reply: Reply
     usage: Usage
+
+
+@frozen(kw_only=True)
+class Reminder:
+    """Somebody was told a day ago that mail of theirs is held."""
+
+    login: str
+    told: Mailbox | None
+    """As `Notices.told`."""
+
+    told_at: datetime
+    held: Stored
+    """What still is."""
 
 
 @frozen(kw_only=True)
@@ -331,11 +357,33 @@ class Spool(Protocol):
         spans: Iterable[Span],
         paths: Sequence[ForwardPath],
         now: datetime,
+        *,
+        later: bool = False,
     ) -> Usage:
         """What a login has sent; ``paths``: whose newness is to be told.
 
+        ``later``: what waits for its time is asked for, too.
+
         Raises:
             SpoolUnavailable: cannot tell.
+        """
+
+    async def reminders(self, now: datetime) -> Sequence[Reminder]:
+        """Whom to remind that mail is held: some of them, the longest waiting first.
+
+        Raises:
+            SpoolUnavailable: cannot tell.
+        """
+
+    async def remind(
+        self, due: Reminder, reports: Sequence[Report], now: datetime
+    ) -> None:
+        """Enter these messages of ours, unless another process was faster.
+
+        Without any, that somebody was told is forgotten.
+
+        Raises:
+            SpoolUnavailable: nothing is entered.
         """
 
     async def claim_due(self, now: datetime, limit: int) -> Sequence[Spooled]:
@@ -430,7 +478,10 @@ class Store(Protocol):
     def hold(self, queue_ids: Iterable[str]) -> int: ...
 
     def release_held(self, queue_ids: Iterable[str], now: datetime) -> int:
-        """Let held ones go; what is to be sent later still waits for its time."""
+        """Let held ones go; what is to be sent later still waits for its time.
+
+        Their age, for giving up and for reports of delay, counts from now.
+        """
 
     def release_early(self, queue_ids: Iterable[str], now: datetime) -> int:
         """Send what is to be sent later, and is not held, now."""

@@ -2,6 +2,7 @@
 
 import json
 import smtplib
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -267,10 +268,12 @@ def test_a_limit_is_asked_for_with_chunks_too(server: Server) -> None:
 def test_what_is_over_a_limit_is_held_told_of_and_released_with_one_command(
     server: Server,
 ) -> None:
-    server.start('messages_per_hour = 2\non_excess = "hold"\nheld_per_day = 4')
+    server.start('messages_per_hour = 2\non_excess = "hold"\nheld_messages = 4')
     outcomes = server.send(times=7)
-    assert [one[0] for one in outcomes] == [250] * 6 + [451]
-    assert b"4 held messages a day" in outcomes[6][1]
+    assert [one[0] for one in outcomes] == [250] * 6 + [452]
+    assert outcomes[6][1].startswith(
+        b"4.2.2 Too much of your mail is held already: 4 messages, "
+    )
 
     def to(name: str) -> list[Any]:
         return [
@@ -301,3 +304,47 @@ def test_what_is_over_a_limit_is_held_told_of_and_released_with_one_command(
     until(lambda: len(to("carol")) == 6, "what was released", 20)
     assert len(to("alice")) == len(to("postmaster")) == 1
     until(lambda: server.twistd.queued() == 0, "an empty queue", 10)
+    # What stays held is news at once, and again after a day.
+    assert [one[0] for one in server.send(login="bob", times=3)] == [250] * 3
+    until(lambda: len(to("postmaster")) == 2, "the notice", 20)
+    server.twistd.stop()
+    with closing(sqlite3.connect(server.folder / "state/spool.sqlite")) as spool, spool:
+        spool.execute("UPDATE told SET at = at - 86400")
+    server.twistd.start()
+    until(lambda: len(to("bob")) == 2 and len(to("postmaster")) == 3, "reminders", 20)
+    assert b"still held" in to("bob")[1].content
+    assert len(to("alice")) == 1
+
+
+@pytest.mark.rfc("4865", "6")
+@served
+def test_mail_for_later_has_a_limit_without_any_other_being_set(
+    server: Server,
+) -> None:
+    server.start('later_messages = 2\nlater_size = "100kB"')
+
+    def later(*words: str) -> tuple[int, bytes]:
+        with server.client() as client:
+            client.ehlo()
+            code, said = client.mail("alice@example.org", ("HOLDFOR=3600", *words))
+            if code != 250:
+                return code, said
+            client.rcpt("carol@example.net")
+            return client.data(MESSAGE.replace(b"{}", b"alice"))
+
+    assert later()[0] == 250
+    code, said = later("SIZE=100000")
+    assert (code, said[:7]) == (552, b"5.7.16 ")
+    assert later()[0] == 250
+    assert later() == (
+        552,
+        b"5.7.16 Too much of your mail waits for later: 2 messages, 1 kB",
+    )
+    assert server.used("later_messages") == 2
+    # What goes at once does not wait.
+    assert server.send()[0][0] == 250
+    until(lambda: len(server.receiver.received) == 1, "what went at once", 20)
+    first = json.loads(server.submitctl("queue", "list", "--json").splitlines()[0])
+    server.submitctl("queue", "release", first["queue_id"])
+    assert later()[0] == 250
+    assert not server.logged("message-held")

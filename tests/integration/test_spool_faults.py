@@ -256,7 +256,7 @@ def test_a_power_cut_at_any_moment_loses_nothing(tmp_path: Path, run: Run) -> No
     disk, record = tmp_path / "disk", tmp_path / "record"
     state = disk / "below" / "it" / "state"
     logged = {"FAULTS_LOG": str(record)}
-    assert run("once", 183, KILL, state, **logged) == -signal.SIGKILL
+    assert run("once", 195, KILL, state, **logged) == -signal.SIGKILL
     assert run("once", 0, KILL, state, **logged) == 0
     chance = random.Random(4711)
     model = Disk(disk)

@@ -46,6 +46,9 @@ OVER_LIMIT: Final = reply(
     1,
     "The limit is 2 messages an hour (2 used); possible again in 12 min",
 )
+TOO_MUCH_WAITS: Final = reply(
+    552, 7, 16, "Too much of your mail waits for later: 200 messages, 900 kB"
+)
 SENDER_OK: Final = reply(250, 1, 0, "Sender accepted")
 RECIPIENT_OK: Final = reply(250, 1, 5, "Recipient accepted")
 SEND_IT: Final = Reply(354, None, "Send it")
@@ -106,6 +109,9 @@ class StandInDesk:
         verdict = _by_domain(reverse_path.domain if reverse_path else "", SENDER_OK)
         self.is_open = verdict.is_positive
         self._content = b""
+        if self.is_open and offered.release_at and "+full" in str(reverse_path):
+            self.is_open = False
+            return TOO_MUCH_WAITS
         if self.is_open and offered.priority > 3:
             return priority_assigned(3)
         return verdict

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
+from itertools import permutations
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,7 @@ from submitd.auth.directory import lock_in
 from submitd.auth.errors import AccountLocked, DirectoryUnavailable
 from submitd.auth.files import TableFile
 from submitd.auth.hashes import HashThreads
-from submitd.auth.ldap import Filter
+from submitd.auth.ldap import Entry, Filter
 from submitd.auth.passwords import read_password_table
 from tests.support.awaited import awaited
 from tests.support.in_reactor import in_reactor
@@ -56,6 +57,25 @@ def test_a_bind_proves_and_the_directory_spells_the_name() -> None:
     for login in ("Alice@example.net", "alic", "Alice@", "@example.org", " "):
         with pytest.raises(NotTheirs):
             awaited(checker.prove(login, "wonderland"))
+
+
+@pytest.mark.parametrize(
+    ("dn", "login"),
+    [
+        ("uid=alice,ou=users,dc=example", "alice"),
+        ("UID=Alice+cn=Alice Liddell,ou=users,dc=example", "alice"),
+        ("cn=Alice Liddell,ou=users,dc=example", "a.liddell"),
+        ("uid=alicel,ou=users,dc=example", "a.liddell"),
+    ],
+)
+def test_an_entry_with_several_names_is_one_login(dn: str, login: str) -> None:
+    """Or each of them has limits of its own."""
+    values = ["alice", "aliceliddell", "a.liddell"]
+    for names in permutations(values):
+        found = Entry(dn, {"uid": names})
+        assert people(KnownEntries()).uid(found) == login
+        checker = DirectoryChecker(people(KnownEntries([found], {dn: "wonderland"})))
+        assert awaited(checker.prove(names[0], "wonderland")) == login
 
 
 def test_an_unknown_user_costs_a_bind_too() -> None:

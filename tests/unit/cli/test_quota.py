@@ -18,8 +18,12 @@ on_excess = "hold"
 [quota.rule.few]
 logins = ["Robot"]
 messages_per_hour = 5
+later_messages = "off"
+later_size = "off"
 [quota.rule.free]
 logins = ["satellite"]
+later_messages = "off"
+later_size = "off"
 """
 
 
@@ -30,15 +34,15 @@ def use(operator: Operator) -> float:
     open_spool(state).close()
     now = time.time()
     with sqlite3.connect(state / DATABASE) as spool:
-        for login, span, messages, held in (
-            ("alice", Span.MINUTE, 2, 0),
-            ("alice", Span.DAY, 2, 7),
-            ("robot", Span.HOUR, 1, 0),
+        for login, span, messages in (
+            ("alice", Span.MINUTE, 2),
+            ("alice", Span.DAY, 2),
+            ("robot", Span.HOUR, 1),
         ):
             spool.execute(
-                "INSERT INTO usage (login, span, until, messages, recipients, held) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (login, span.value, now + 50, messages, 12, held),
+                "INSERT INTO usage (login, span, until, messages, recipients) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (login, span.value, now + 50, messages, 12),
             )
     return now
 
@@ -48,10 +52,15 @@ def test_each_limit_is_shown_with_what_is_used(operator: Operator) -> None:
     status, out, _ = operator.run("quota", "show", "Alice")
 
     assert status == 0
-    burst, recipients, held = out.splitlines()
+    burst, recipients, *held = out.splitlines()
     assert burst.startswith("burst                   2 of 2 used, again in ")
     assert recipients == "recipients_per_day      12 of 50 used"
-    assert held == "held_per_day            7 of 1000 used"
+    assert held == [
+        "held_messages           0 of 200 used",
+        "held_size               0 kB of 500 MB used",
+        "later_messages          0 of 200 used",
+        "later_size              0 kB of 500 MB used",
+    ]
 
 
 def test_a_rule_stands_in_the_place_of_the_limits_of_all(operator: Operator) -> None:
@@ -70,10 +79,22 @@ def test_programs_get_an_object_a_limit(operator: Operator) -> None:
     now = use(operator)
     _, out, _ = operator.run("quota", "show", "alice", "--json")
 
-    burst, recipients, _ = (json.loads(line) for line in out.splitlines())
+    burst, recipients, *held = (json.loads(line) for line in out.splitlines())
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + 50))
     assert burst == {"limit": "burst", "allowed": 2, "used": 2, "again_at": stamp}
     assert recipients["again_at"] is None
+    assert [one["limit"] for one in held] == [
+        "held_messages",
+        "held_size",
+        "later_messages",
+        "later_size",
+    ]
+    assert held[1] | {"limit": ""} == {
+        "limit": "",
+        "allowed": 500_000_000,
+        "used": 0,
+        "again_at": None,
+    }
 
 
 def test_where_there_is_no_spool_it_is_said(operator: Operator) -> None:

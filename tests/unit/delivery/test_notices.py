@@ -3,12 +3,22 @@
 from datetime import UTC, datetime
 from itertools import count
 
-from submitd.auth.submitter import Exactly, Permission, Submitter
+from attrs import evolve
+
+from submitd.auth.submitter import (
+    Anything,
+    Exactly,
+    Grant,
+    Permission,
+    Submitter,
+    WholeDomain,
+)
 from submitd.delivery.notices import HoldNotices
 from submitd.delivery.reporter import ReportRules
 from submitd.mail.address import Mailbox, parse_mailbox
 from submitd.mail.envelope import Envelope, ForwardPath
-from submitd.spool.store import Needs, NewMessage
+from submitd.mail.usage import Stored
+from submitd.spool.store import Needs, NewMessage, Reminder
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 NUMBERS = count(1)
@@ -44,9 +54,11 @@ def who(*addresses: str) -> Submitter:
     return Submitter("al ice", tuple(Permission(one, "r", "s") for one in grants))
 
 
-def test_the_sender_and_the_postmaster_are_told() -> None:
-    sender = parse_mailbox("alice@example.org")
-    to_sender, to_postmaster = NOTICES.make(held(sender), who(), "too much")
+def test_the_submitter_and_the_postmaster_are_told() -> None:
+    sender = parse_mailbox("shop@example.org")
+    made = NOTICES.make(held(sender), who("alice@example.org"), "too much")
+    to_sender, to_postmaster = made.reports
+    assert made.told == parse_mailbox("alice@example.org")
     for one in (to_sender, to_postmaster):
         assert one.message.envelope.reverse_path is None
         assert one.message.header.startswith(b"DKIM-Signature: x\r\n")
@@ -59,12 +71,46 @@ def test_the_sender_and_the_postmaster_are_told() -> None:
     assert b"--sender 'al ice'" in to_postmaster.body
 
 
-def test_who_sends_from_nobody_is_told_at_their_own_address() -> None:
+def test_an_address_of_their_own_may_be_any() -> None:
     own = parse_mailbox("älice@example.org")
-    to_sender, _ = NOTICES.make(held(None), who(str(own)), "too much")
+    to_sender, _ = NOTICES.make(held(None), who(str(own)), "too much").reports
     (path,) = to_sender.message.envelope.forward_paths
     assert path.mailbox == own
     assert to_sender.message.envelope.smtputf8
     assert to_sender.message.needs.smtputf8
-    (only,) = NOTICES.make(held(None), who(), "too much")
-    assert b"\r\nTo: <postmaster@example.org>\r\n" in only.message.header
+
+
+def granted(grant: Grant) -> Submitter:
+    return Submitter("alice", (Permission(grant, "r", "s"),))
+
+
+def test_who_has_no_address_is_told_where_their_mail_says_if_it_is_theirs() -> None:
+    """Not anybody whom a thief may name: that would be backscatter."""
+    theirs = granted(WholeDomain("example.org"))
+    sender = parse_mailbox("shop@example.org")
+    assert NOTICES.make(held(sender), theirs, "too much").told == sender
+    for whose, reverse_path in (
+        (theirs, None),
+        (theirs, parse_mailbox("somebody@example.net")),
+        (granted(Anything()), sender),
+    ):
+        made = NOTICES.make(held(reverse_path), whose, "too much")
+        assert made.told is None
+        (only,) = made.reports
+        assert b"\r\nTo: <postmaster@example.org>\r\n" in only.message.header
+
+
+def test_a_day_later_the_same_are_told_again() -> None:
+    due = Reminder(
+        login="al ice",
+        told=parse_mailbox("alice@example.org"),
+        told_at=NOW,
+        held=Stored(3, 4_500),
+    )
+    to_sender, to_postmaster = NOTICES.remind(due, NOW)
+    assert b"\r\nTo: <alice@example.org>\r\n" in to_sender.message.header
+    assert b"3 messages, 5 kB" in to_sender.body
+    assert b"--sender 'al ice'" in to_postmaster.body
+    assert to_postmaster.message.session == "reminder"
+    (only,) = NOTICES.remind(evolve(due, told=None, held=Stored(1, 10)), NOW)
+    assert b"mail of al ice: 1 message, 1 kB" in only.body

@@ -3,8 +3,17 @@
 import pytest
 
 from submitd.mail.status import EnhancedCode
-from submitd.mail.usage import Span, Spent, Usage
-from submitd.policy.quota import Quota, Quotas, as_wait, check_held, check_quota
+from submitd.mail.usage import Span, Spent, Stored, Usage
+from submitd.policy.quota import (
+    Quota,
+    Quotas,
+    Room,
+    as_stored,
+    as_wait,
+    check_held,
+    check_later,
+    check_quota,
+)
 
 NOW = 1_800_000_000.0
 
@@ -19,7 +28,6 @@ def used(span: Span, *spent: tuple[float, int, int], new: int = 0) -> Usage:
                     messages=messages,
                     recipients=recipients,
                     new_recipients=recipients,
-                    held=messages,
                 )
                 for seconds, messages, recipients in spent
             )
@@ -118,26 +126,47 @@ def test_recipients_that_are_known_are_free_of_that_limit() -> None:
 
 
 def test_what_is_held_has_a_limit_too() -> None:
-    quota = Quota(messages_per_hour=1, holds=True, held_per_day=3)
-    assert quota.spans == {Span.HOUR, Span.DAY}
-    assert check_held(quota, used(Span.DAY, (60, 2, 2)), NOW) is None
-    refusal = check_held(quota, used(Span.DAY, (60, 3, 3)), NOW)
-    assert refusal is not None
-    assert refusal.text == (
-        "The limit is 3 held messages a day (3 used); possible again in 1 min"
-    )
-    assert check_held(Quota(holds=True), used(Span.DAY, (60, 9, 9)), NOW) is None
-    assert check_held(Quota(held_per_day=1), used(Span.DAY, (60, 9, 9)), NOW) is None
+    quota = Quota(messages_per_hour=1, holds=True, held=Room(messages=3, octets=1000))
+    assert quota.spans == {Span.HOUR}
+    assert check_held(quota, Usage(held=Stored(2, 900)), 100) is None
+    for stored, size in ((Stored(3, 900), 0), (Stored(2, 900), 101)):
+        refusal = check_held(quota, Usage(held=stored), size)
+        assert refusal is not None
+        assert (refusal.code, refusal.enhanced) == (452, EnhancedCode(4, 2, 2))
+        assert refusal.text == (
+            f"Too much of your mail is held already: {stored.messages} messages, 1 kB"
+        )
+    assert check_held(Quota(holds=True), Usage(held=Stored(9, 10**12)), 10**12) is None
+
+
+@pytest.mark.rfc("4865", "6")
+def test_what_waits_for_later_has_a_limit_and_a_code_of_its_own() -> None:
+    quota = Quota(later=Room(messages=3, octets=1000))
+    assert check_later(quota, Usage(later=Stored(2, 900)), 100) is None
+    for stored, size in ((Stored(3, 900), 0), (Stored(2, 900), 101)):
+        refusal = check_later(quota, Usage(later=stored), size)
+        assert refusal is not None
+        assert (refusal.code, refusal.enhanced) == (552, EnhancedCode(5, 7, 16))
+    assert check_later(Quota(), Usage(later=Stored(9, 10**12)), 10**12) is None
+
+
+@pytest.mark.parametrize(
+    ("octets", "words"),
+    [(0, "0 kB"), (1, "1 kB"), (9_999_000, "9999 kB"), (9_999_001, "10 MB")],
+)
+def test_sizes_are_rounded_up(octets: int, words: str) -> None:
+    assert as_stored(Stored(1, octets)) == f"1 message, {words}"
 
 
 def test_each_login_has_its_own_limits_or_those_of_all() -> None:
     everybody, few = Quota(burst=1), Quota(burst=9)
-    quotas = Quotas(everybody, {"newsletter": few, "free": Quota()})
+    free = Quota()
+    quotas = Quotas(everybody, {"newsletter": few, "free": free})
     assert quotas.of("Newsletter") is few
     assert quotas.of("alice") is everybody
-    assert quotas.of("free") is None
-    assert Quotas().of("alice") is None
-    assert Quotas(Quota(holds=True, held_per_day=3)).of("alice") is None
+    assert quotas.of("free") is free
+    assert not free.limits
+    assert Quotas().of("alice") == Quota()
 
 
 @pytest.mark.parametrize(

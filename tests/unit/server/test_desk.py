@@ -1,17 +1,21 @@
 """What a desk answers where it cannot tell, and what it counts."""
 
 from collections.abc import Awaitable
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
+from attrs import evolve
 from twisted.internet.task import Clock
 
 from submitd.auth.errors import AskedAlready, DirectoryUnavailable
 from submitd.auth.submitter import Anything, Permission, Submitter
-from submitd.mail.usage import Usage
+from submitd.mail.envelope import Body
+from submitd.mail.usage import Stored, Usage
 from submitd.observe.metrics import Metrics
 from submitd.policy.priority import Priorities
-from submitd.policy.quota import Quota, Quotas
+from submitd.policy.quota import Quota, Quotas, Room
+from submitd.policy.sender import SENDER_OK
 from submitd.server.allowance import Allowances
 from submitd.server.desk import (
     CANNOT_STORE,
@@ -21,7 +25,7 @@ from submitd.server.desk import (
     DeskServices,
 )
 from submitd.server.intake import ContentRules
-from submitd.smtp.event import LogInEnded, PasswordOffered
+from submitd.smtp.event import LogInEnded, PasswordOffered, SenderOffered
 from submitd.smtp.reply import Reply
 from submitd.smtp.server import ServerSession
 from submitd.spool.store import SpoolUnavailable
@@ -33,7 +37,7 @@ from tests.support.session_peer import make_session
 class BrokenSpool:
     """One that cannot be read."""
 
-    async def usage(self, *_: object) -> Usage:
+    async def usage(self, *_: object, **__: object) -> Usage:
         raise SpoolUnavailable("the spool: input/output error")
 
 
@@ -67,7 +71,7 @@ def make_desk(
                 sign_or_refuse=False,
             ),
             allowances=Allowances(
-                quotas=Quotas(Quota(burst=1)),
+                quotas=Quotas(Quota(burst=1, later=Room(messages=1))),
                 spool=spool,
                 notices=cast("Any", None),
                 events=events,
@@ -194,6 +198,37 @@ def test_nobody_is_woken_for_what_any_client_can_bring_about(
         "submitd_logins_total", {"result": result}
     )
     assert counted == 1
+
+
+class FullSpool:
+    """One in which somebody's messages wait for later."""
+
+    async def usage(self, *_: object, later: bool = False) -> Usage:
+        return Usage(later=Stored(1, 2000) if later else Stored())
+
+
+@pytest.mark.rfc("4865", "6")
+@pytest.mark.parametrize(
+    ("spool", "says"),
+    [
+        (FullSpool(), (552, "Too much of your mail waits for later: 1 message, 2 kB")),
+        (BrokenSpool(), (451, CANNOT_STORE.text)),
+    ],
+)
+def test_mail_for_later_is_refused_at_once_where_too_much_waits(
+    spool: object, says: tuple[int, str]
+) -> None:
+    """RFC 4865 section 6 item 3: the MAIL command is rejected."""
+    _, desk = make_desk(RecordedEvents(), Metrics(), spool=spool)
+    sender = SenderOffered(None, Body.SEVEN_BIT, False, None, None, None)
+    for who in ("to be found out", "known"):
+        answer = desk.answer(evolve(sender, release_at=datetime.now(UTC)))
+        assert isinstance(answer, Awaitable)
+        refusal = awaited(answer)
+        assert isinstance(refusal, Reply)
+        assert (refusal.code, refusal.text) == says, who
+    # What is not for later is none of these.
+    assert desk.answer(sender) == SENDER_OK
 
 
 def test_where_the_counts_cannot_be_read_the_message_is_put_off() -> None:

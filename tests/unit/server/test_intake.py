@@ -13,6 +13,7 @@ from submitd.server.desk import _vouched_for
 from submitd.server.intake import ContentIntake, ContentRules
 from submitd.smtp.event import SenderOffered
 from submitd.spool.store import NewMessage, Spooled
+from tests.support.awaited import awaited
 from tests.support.recorded_events import RecordedEvents
 
 ALICE: Final = parse_mailbox("alice@example.org")
@@ -24,19 +25,29 @@ class _Upload:
 
     def __init__(self) -> None:
         self.message: NewMessage | None = None
+        self.is_abandoned = False
 
     async def accept(self, message: NewMessage, tail: bytes) -> Spooled | None:  # noqa: ARG002
         self.message = message
         return None
 
     async def abandon(self) -> None:
-        raise AssertionError("the content was refused")
+        self.is_abandoned = True
 
 
-def accepted(header: str, **wishes: Any) -> NewMessage:  # noqa: ANN401
-    """What enters the spool of such a message."""
-    upload = _Upload()
-    content = ContentIntake(
+class _Broken:
+    """An allowance with a fault."""
+
+    async def accept(self, *_: object) -> Spooled:
+        raise ValueError("a notice could not be made")
+
+
+def content_for(
+    upload: _Upload,
+    allowance: _Broken | None = None,
+    **wishes: Any,  # noqa: ANN401
+) -> ContentIntake:
+    return ContentIntake(
         ContentRules(
             hostname="submit.example.org",
             message_id_domain="example.org",
@@ -61,12 +72,30 @@ def accepted(header: str, **wishes: Any) -> NewMessage:  # noqa: ANN401
             tls=None,
         ),
         events=RecordedEvents(),
+        allowance=allowance,  # type: ignore[arg-type]
     )
+
+
+def accepted(header: str, **wishes: Any) -> NewMessage:  # noqa: ANN401
+    """What enters the spool of such a message."""
+    upload = _Upload()
+    content = content_for(upload, **wishes)
     text = f"From: alice@example.org\r\n{header}\r\ntext\r\n"
     assert content.feed(text.encode()) is None
     Deferred.fromCoroutine(content.finish())
+    assert not upload.is_abandoned
     assert upload.message is not None
     return upload.message
+
+
+def test_after_a_fault_nothing_is_left_of_the_content() -> None:
+    """Its chunks would take room on disk until a restart."""
+    upload = _Upload()
+    content = content_for(upload, _Broken())
+    assert content.feed(b"From: alice@example.org\r\n\r\ntext\r\n") is None
+    with pytest.raises(ValueError, match="a notice"):
+        awaited(content.finish())
+    assert upload.is_abandoned
 
 
 @pytest.mark.rfc("8689", "4.1")

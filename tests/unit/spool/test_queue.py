@@ -317,6 +317,24 @@ async def test_held_messages_wait_for_their_release(tmp_path: Path) -> None:
 
 
 @in_reactor
+async def test_the_age_of_a_released_message_counts_from_its_release(
+    tmp_path: Path,
+) -> None:
+    """Or what an administrator lets go after a week is tried once, and returned."""
+    week_later = NOW + timedelta(days=7)
+    async with Spooling(tmp_path) as s:
+        held = (await s.accept(held=True)).queue_id
+        free = (await s.accept()).queue_id
+        await s.spool.release(free, [0])
+        assert s.store.release_held([held, free], week_later) == 2
+        found = {one.queue_id: one for one in await s.spool.claim_due(week_later, 10)}
+        assert found[held].envelope.sent_from == week_later
+        assert found[held].envelope.accepted_at == NOW
+        # One that was not held is as old as it was.
+        assert found[free].envelope.sent_from == NOW
+
+
+@in_reactor
 async def test_a_removed_message_goes_when_its_attempt_ends(tmp_path: Path) -> None:
     async with Spooling(tmp_path) as s:
         idle, leased, released = [await s.accept("a", "b") for _ in range(3)]
@@ -727,13 +745,15 @@ def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
 
 
 _STEPS_BACK: Final = {
-    3: "DROP INDEX recipient_due; ALTER TABLE recipient DROP COLUMN priority; "
+    3: "DROP INDEX message_later; DROP INDEX recipient_due; "
+    "ALTER TABLE recipient DROP COLUMN priority; "
     "ALTER TABLE message DROP COLUMN release_at; "
     "CREATE INDEX recipient_due ON recipient (due_at) "
     "WHERE state = 'queued' AND lease IS NULL AND held = 0; "
     "DROP TRIGGER message_renditions_deleted; DROP TRIGGER rendition_deleted; "
     "DROP TABLE rendition; ALTER TABLE message DROP COLUMN binary; "
-    "DROP TABLE usage; DROP TABLE correspondent",
+    "DROP TABLE usage; DROP TABLE correspondent; "
+    "DROP TABLE told; DROP INDEX message_held",
     2: "ALTER TABLE recipient DROP COLUMN interruptions",
     1: "DROP TRIGGER message_deleted",
 }

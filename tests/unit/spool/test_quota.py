@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from submitd.mail.address import parse_mailbox
 from submitd.mail.envelope import Envelope, ForwardPath
 from submitd.mail.status import EnhancedCode
-from submitd.mail.usage import Span, Usage
+from submitd.mail.usage import Span, Stored, Usage
 from submitd.policy.quota import Quota, check_quota
 from submitd.smtp.reply import Reply
 from submitd.spool import quota as counting
@@ -28,6 +28,7 @@ from submitd.spool.store import (
     Charge,
     Needs,
     NewMessage,
+    Notices,
     Over,
     Report,
     Spooled,
@@ -193,15 +194,8 @@ async def test_what_is_held_has_a_story_and_a_notice_in_some_hours(
 ) -> None:
     async with Spooling(tmp_path) as s:
 
-        def held(seconds: float) -> Any:  # noqa: ANN401
-            at = NOW + timedelta(seconds=seconds)
-            report = s.spool.open_intake()
-            notice = Report(
-                message=message(report, "postmaster", submitter=None, accepted_at=at),
-                body=b"held\r\n",
-            )
-            due = charge(reason="too much", notices=(notice,))
-            return accept(s, due, "new", held=True, accepted_at=at)
+        async def held(seconds: float) -> Spooled:
+            return await hold(s, seconds)
 
         kept = await held(0)
         assert kept.recipients == ()
@@ -214,9 +208,9 @@ async def test_what_is_held_has_a_story_and_a_notice_in_some_hours(
         await held(4 * 3600)
         assert s.store.standing().messages == 6
         # Held is not sent, and its recipients are as new as they were.
-        found = await usage(s, "new")
-        assert sum(one.held for one in found.spent[Span.DAY]) == 4
-        assert sum(one.messages for one in found.spent[Span.DAY]) == 0
+        found = await usage(s, "new", seconds=4 * 3600)
+        assert found.held.messages == 4
+        assert found.spent[Span.DAY] == ()
         assert found.new_recipients == 1
         # The notices are leased to nobody: the next look finds them.
         claimed = await s.spool.claim_due(LATER + timedelta(hours=9), 10)
@@ -229,11 +223,170 @@ async def test_what_is_held_has_a_story_and_a_notice_in_some_hours(
         assert len(await s.spool.claim_due(LATER, 10)) == 4
 
 
+def reports(s: Spooling, at: datetime) -> tuple[Report, ...]:
+    intake = s.spool.open_intake()
+    new = message(intake, "postmaster", submitter=None, accepted_at=at)
+    return (Report(message=new, body=b"held\r\n"),)
+
+
+async def hold(s: Spooling, seconds: float, login: str = "alice") -> Spooled:
+    """A message is held; its notice is offered."""
+    at = NOW + timedelta(seconds=seconds)
+    notices = Notices(parse_mailbox(f"{login}@example.org"), reports(s, at))
+    due = charge(login=login, reason="too much", notices=notices)
+    kept = await accept(s, due, "new", held=True, submitter=login, accepted_at=at)
+    assert isinstance(kept, Spooled)
+    return kept
+
+
+def notices(s: Spooling) -> int:
+    return sum(one.submitter is None for one in s.store.search(Wanted()))
+
+
 @in_reactor
-async def test_old_counts_are_swept(
+async def test_once_all_was_let_go_the_next_held_one_is_news(tmp_path: Path) -> None:
+    """Or it lies there, and nobody ever hears of it."""
+    async with Spooling(tmp_path) as s:
+        first, second = await hold(s, 0), await hold(s, 1)
+        assert notices(s) == 1
+        s.store.release_held([first.queue_id], NOW)
+        await hold(s, 2)
+        assert notices(s) == 1
+        held = [one.queue_id for one in s.store.search(Wanted(held=True))]
+        s.store.release_held(held[:1], NOW)
+        s.store.remove(held[1:])
+        await hold(s, 3)
+        assert notices(s) == 2
+        # Somebody else's is no reason to be silent, and case none to be loud.
+        await hold(s, 4, login="bob")
+        assert notices(s) == 3
+        await hold(s, 5, login="ALICE")
+        assert notices(s) == 3
+        assert second.queue_id in held
+
+
+@in_reactor
+async def test_a_clock_that_was_ahead_silences_no_notice(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        await hold(s, 86400 * 365)
+        await hold(s, 0)
+        assert notices(s) == 2
+
+
+@in_reactor
+async def test_what_stays_held_is_told_of_each_day_once(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        kept = await hold(s, 0)
+        await hold(s, 60)
+        assert not await s.spool.reminders(NOW + timedelta(hours=23))
+        tomorrow = NOW + timedelta(days=1)
+        (due,) = await s.spool.reminders(tomorrow)
+        assert (due.login, due.told_at) == ("alice", NOW)
+        assert due.told == parse_mailbox("alice@example.org")
+        size = len(b"Subject: x\r\n\r\ntext\r\n")
+        assert due.held == Stored(2, 2 * size)
+        for _ in range(2):  # two processes that have found it
+            await s.spool.remind(due, reports(s, tomorrow), tomorrow)
+        assert notices(s) == 1 + 1
+        assert not await s.spool.reminders(tomorrow)
+        (due,) = await s.spool.reminders(tomorrow + timedelta(days=1))
+        assert due.told_at == tomorrow
+        # What nobody holds any more is forgotten.
+        s.store.remove([one.queue_id for one in s.store.search(Wanted(held=True))])
+        assert kept.queue_id not in [one.queue_id for one in s.store.search(Wanted())]
+        (due,) = await s.spool.reminders(tomorrow + timedelta(days=1))
+        assert due.held == Stored()
+        await s.spool.remind(due, (), tomorrow)
+        assert rows(s, "told") == 0
+
+
+@in_reactor
+async def test_what_waits_for_its_time_is_counted_where_that_is_asked(
+    tmp_path: Path,
+) -> None:
+    async with Spooling(tmp_path) as s:
+        due = charge(for_later=True, spans=frozenset(), remembers=False)
+        for hours in (1, 2):
+            await accept(s, due, release_at=NOW + timedelta(hours=hours))
+        await accept(s, evolve(due, login="bob"), submitter="bob", release_at=LATER)
+        assert rows(s, "usage") == rows(s, "correspondent") == 0
+        size = len(b"Subject: x\r\n\r\ntext\r\n")
+        for moment, count in ((NOW, 2), (LATER, 1), (LATER + timedelta(hours=1), 0)):
+            found = await s.spool.usage("ALICE", (), (), moment, later=True)
+            assert found.later == Stored(count, count * size)
+        assert (await usage(s)).later == Stored()
+
+
+def test_what_lies_there_is_counted_by_indices() -> None:
+    """Not by looking at everybody's mail."""
+    said: list[str] = []
+    with database() as connection:
+        connection.set_trace_callback(said.append)
+        counting.read_usage(connection, "alice", (), (), MOMENT, later=True)
+        connection.set_trace_callback(None)
+        used = [
+            connection.execute(f"EXPLAIN QUERY PLAN {one}").fetchone()[-1]
+            for one in said
+            if "FROM message" in one
+        ]
+    assert [one.split()[4] for one in used] == ["message_held", "message_later"]
+
+
+@in_reactor
+async def test_of_many_some_are_reminded_at_once(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        for number in range(25):
+            await hold(s, number, login=f"login{number}")
+        found = await s.spool.reminders(NOW + timedelta(days=2))
+        assert [one.login for one in found] == [f"login{one}" for one in range(20)]
+
+
+@in_reactor
+async def test_where_no_address_is_known_only_the_postmaster_is_reminded(
+    tmp_path: Path,
+) -> None:
+    async with Spooling(tmp_path) as s:
+        due = charge(reason="x", notices=Notices(None, reports(s, NOW)))
+        await accept(s, due, held=True)
+        (found,) = await s.spool.reminders(NOW + timedelta(days=1))
+        assert found.told is None
+
+
+@in_reactor
+async def test_a_clock_that_was_ahead_blocks_nobody(tmp_path: Path) -> None:
+    async with Spooling(tmp_path) as s:
+        for _ in range(3):
+            ahead = NOW + timedelta(days=365)
+            await accept(s, charge(), "bob", accepted_at=ahead)
+        assert (await usage(s)).spent == dict.fromkeys(Span, ())
+        assert isinstance(await accept(s, charge(at_most(1)), "bob"), Spooled)
+        assert isinstance(await accept(s, charge(at_most(1)), "bob"), Over)
+        # What it had counted is gone, and whom it knew is known from today on.
+        assert rows(s, "usage") == 3
+        with sqlite3.connect(s.folder / DATABASE) as other:
+            (seen,) = other.execute("SELECT seen FROM correspondent").fetchone()
+        assert seen == MOMENT // 86400
+
+
+@in_reactor
+async def test_so_many_are_remembered_the_latest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "_MOST_REMEMBERED", 3)
+    async with Spooling(tmp_path) as s:
+        for number in range(5):
+            at = NOW + timedelta(days=number)
+            await accept(s, charge(), "kept", f"to{number}", accepted_at=at)
+            await accept(s, charge(login="bob"), "other", accepted_at=at)
+        assert rows(s, "correspondent") == 3 + 1
+        found = await usage(s, "kept", "to4", "to3", "to2", seconds=86400 * 4)
+        assert found.new_recipients == 1
+        await accept(s, charge(), *(f"many{number}" for number in range(10)))
+        assert rows(s, "correspondent") == 3 + 1
+
+
+@in_reactor
+async def test_old_counts_are_swept(tmp_path: Path) -> None:
     async with Spooling(tmp_path) as s:
         for number in range(5):
             at = NOW + timedelta(seconds=number)
@@ -246,7 +399,7 @@ async def test_old_counts_are_swept(
         assert rows(s, "correspondent") == 6
         assert rows(s, "usage") == 6
         await accept(s, charge(), "new", accepted_at=later)
-        assert rows(s, "correspondent") == 3 + 1
+        assert rows(s, "correspondent") == 7
         much_later = NOW + timedelta(days=91)
         few = charge(login="carol", spans=frozenset({Span.MINUTE}), remembers=False)
         await accept(s, few, accepted_at=much_later)

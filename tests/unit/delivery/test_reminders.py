@@ -1,0 +1,106 @@
+"""Held mail that stays held: its submitter and the postmaster are reminded."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from twisted.internet.task import Clock
+
+from submitd.delivery.reminders import HoldReminders
+from submitd.mail.usage import Stored
+from submitd.spool.store import Reminder, Report, SpoolUnavailable
+from tests.support.recorded_events import RecordedEvents
+
+NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+
+
+def due(login: str, messages: int) -> Reminder:
+    return Reminder(
+        login=login,
+        told=None,
+        told_at=NOW - timedelta(days=1),
+        held=Stored(messages, 100),
+    )
+
+
+class Spool:
+    """As `RemembersHeld`."""
+
+    def __init__(self) -> None:
+        self.found: list[Reminder] = []
+        self.done: list[tuple[str, int]] = []
+        self.fails = False
+        self.looks = 0
+
+    async def reminders(self, now: datetime) -> Sequence[Reminder]:
+        assert now == NOW
+        self.looks += 1
+        if self.fails:
+            raise SpoolUnavailable("disk")
+        return self.found
+
+    async def remind(
+        self,
+        due: Reminder,
+        reports: Sequence[Report],
+        now: datetime,  # noqa: ARG002
+    ) -> None:
+        if due.login == "locked up":
+            raise ValueError("another fault of ours")
+        self.done.append((due.login, len(reports)))
+
+
+class Notices:
+    """As `MakesReminders`."""
+
+    def remind(self, due: Reminder, now: datetime) -> tuple[Report, ...]:
+        assert due.held.messages, "there is nothing to say"
+        if due.login == "nobody":
+            raise ValueError("a fault of ours")
+        assert now == NOW
+        return (REPORT,)
+
+
+REPORT: Report = object()  # type: ignore[assignment]
+
+
+def test_they_are_reminded_in_turns_and_who_has_nothing_held_is_forgotten() -> None:
+    clock, spool, events = Clock(), Spool(), RecordedEvents()
+    spool.found = [due("alice", 2), due("bob", 0)]
+    service = HoldReminders(clock, spool, Notices(), events, lambda: NOW)
+    service.startService()
+    assert spool.done == [("alice", 1), ("bob", 0)]
+    clock.advance(600)
+    assert len(spool.done) == 4
+    service.stopService()
+    clock.advance(6000)
+    assert len(spool.done) == 4
+    service.stopService()
+
+
+def test_a_spool_that_cannot_tell_is_asked_again() -> None:
+    clock, spool, events = Clock(), Spool(), RecordedEvents()
+    spool.fails = True
+    service = HoldReminders(clock, spool, Notices(), events, lambda: NOW)
+    service.startService()
+    clock.advance(600)
+    assert spool.looks == 2
+    assert events.names == ["reminder-failed"] * 2
+    spool.fails = False
+    clock.advance(600)
+    assert spool.looks == 3
+    service.stopService()
+
+
+def test_a_fault_with_one_of_them_keeps_no_other_from_being_told() -> None:
+    clock, spool, events = Clock(), Spool(), RecordedEvents()
+    spool.found = [due("nobody", 1), due("alice", 1)]
+    service = HoldReminders(clock, spool, Notices(), events, lambda: NOW)
+    service.startService()
+    assert spool.done == [("alice", 1)]
+    assert events.names == ["reminder-failed"]
+    spool.found = [due("locked up", 0)]
+    clock.advance(600)
+    assert events.names == ["reminder-failed"] * 2
+    clock.advance(600)
+    assert spool.looks == 3
+    service.stopService()
