@@ -128,7 +128,11 @@ def read_mailboxes(value: bytes, *, smtputf8: bool) -> tuple[Mailbox, ...]:
     if not text.replace("\t", " ").isprintable():
         raise UnreadableAddresses("it holds control or invisible characters")
     _check_encoded_words(text)
-    return _List(text).read()
+    mailboxes = _List(text).read()
+    for mailbox in mailboxes:
+        # A backslash may part a word that is whole for who reads the name.
+        _check_encoded_words(str(mailbox))
+    return mailboxes
 
 
 def _check_encoded_words(text: str) -> None:
