@@ -61,6 +61,9 @@ def one_input(octets: bytes) -> None:
         return
     came, leaves = _read(header, body), _read(*form)
     _check_octets(leaves, target, smtputf8)
+    if came[-1].entity.raw and not came[-1].entity.raw.endswith(b"\r\n"):
+        # Only with the line end that it was given is it clear what its last field says.
+        return
     _compare(came, leaves)
     assert _convert(*form, target, smtputf8, 1 << 20) == form
     if not _BARE.search(header + body):
