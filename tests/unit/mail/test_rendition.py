@@ -8,6 +8,7 @@ import pytest
 
 from submitd.mail.mime import CannotConvert
 from submitd.mail.rendition import Change, Rewriting, Survey, Target
+from tests.support.renditions import convert, split
 
 SEVEN, EIGHT = Target.SEVEN_BIT, Target.EIGHT_BIT
 
@@ -39,11 +40,6 @@ MIXED = (
 )
 
 
-def split(message: bytes) -> tuple[bytes, bytes]:
-    header, empty, body = message.partition(b"\r\n\r\n")
-    return header + empty, body
-
-
 def changes_of(
     message: bytes, target: Target, *, smtputf8: bool = False
 ) -> dict[int, Change]:
@@ -51,13 +47,6 @@ def changes_of(
     survey = Survey(target, header, smtputf8=smtputf8)
     survey.feed(body)
     return dict(survey.finish())
-
-
-def convert(message: bytes, target: Target, *, smtputf8: bool = False) -> bytes:
-    header, body = split(message)
-    rewriting = Rewriting(changes_of(message, target, smtputf8=smtputf8), header)
-    body = rewriting.feed(body) + rewriting.finish()
-    return rewriting.header + b"\r\n" + body
 
 
 @pytest.mark.rfc("2045", "6.2")
