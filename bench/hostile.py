@@ -119,9 +119,14 @@ class Victim(Server):
 
     def start(self) -> None:
         """With passwords that were stolen."""
-        ports = (self.starttls, self.implicit, self.metrics, self.next_hop)
-        names = ("starttls", "implicit", "metrics", "next_hop")
-        self.configure(CONFIG.format(**dict(zip(names, ports, strict=True))))
+        self.configure(
+            CONFIG.format(
+                starttls=self.starttls,
+                implicit=self.implicit,
+                metrics=self.metrics,
+                next_hop=self.next_hop,
+            )
+        )
         with (self.folder / "passwords").open("a") as passwords:
             passwords.writelines(f"{name}:{{PLAIN}}stolen\n" for name in STOLEN)
         self.twistd.start()
