@@ -9,7 +9,7 @@ PYTHON ?= $(shell if test -x /usr/bin/python3; then echo /usr/bin/python3; else 
 BIN := .venv/bin
 UV := uv==0.13.9
 
-TYPED := submitd twisted/plugins tests scripts bench/hostile.py $(wildcard demo)
+TYPED := submitd twisted/plugins tests scripts bench/good_clients.py bench/hostile.py $(wildcard demo)
 OURS := $(TYPED) setup.py
 COVERAGE := --cov --cov-report=term:skip-covered --cov-report=json:build/coverage.json
 
@@ -51,7 +51,7 @@ bench: .venv/runtime  ## the benchmark beside its peers, in one run
 	@rm -f build/bench/figures.jsonl
 	BENCH_BIN=$(CURDIR)/build/bench bench/run.sh -o build/bench/figures.jsonl $(PEERS)
 
-hostile: .venv/development  ## 2,000 hostile connections for a minute, and a good client among them
+hostile: .venv/development  ## 2,000 hostile connections for a minute, and two good clients among them
 	$(BIN)/python -m bench.hostile
 
 testssl: .venv/development peers  ## testssl.sh on both ports: no finding above LOW

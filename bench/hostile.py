@@ -1,10 +1,28 @@
-"""2,000 hostile connections at once, and one client that only wants to send.
+"""2,000 hostile connections at once, and two clients that only want to send.
 
 ``make hostile`` starts a server of its own on loopback, with default limits, and keeps
 so many connections of hostile clients open to it for a minute, each at one of the
-attacks below. All the while a good client submits with TLS and log-in. It prints how
-long that took, what was refused, and how much memory the server's processes had (PSS).
-Status 0: p99 below 1 s, memory below 300 MB, no errors.
+attacks below; others come and go as fast as ``--churn`` lets them. All the while a good
+client submits with TLS and log-in, and so does one on a slow line, on which whatever
+the server says arrives 200 ms late. The figures:
+
+``open``
+    ``submitd_sessions_open``, as the server counts them, once a second after the ramp:
+    what it really had to bear, the churn's and the good clients' among them.
+``made``
+    connections that were begun; by attack, whatever became of them.
+``told 421``, ``displaced``
+    refusals that hostile clients heard, and how many of all had to give way.
+``good client``, ``slow line``
+    messages accepted, and the time from the first attempt to the last reply. A mail
+    program tries again: the one on the slow line does, twice at most, and ``retries``
+    says how often; ``errors`` are messages that were given up. The other may not err.
+``memory``
+    of all processes of the server, what they share counted once (PSS).
+
+Status 0: the good client's p99 below 1 s, memory below 300 MB, no errors of either, no
+bug in the log, and 90 % of the connections, or of what the server takes, open again
+within the time that the first ramp takes, whenever they were fewer.
 
 Bounded: loopback only, so many connections, so many seconds.
 """
@@ -16,7 +34,6 @@ import contextlib
 import multiprocessing
 import random
 import resource
-import smtplib
 import socket
 import ssl
 import statistics
@@ -24,40 +41,42 @@ import struct
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.request import urlopen
 
-from tests.support.certificates import make_certificate
+from attrs import define, evolve, field
+
+from bench.good_clients import GoodClient, Sent, SlowLine
+from submitd.config.sections import LimitsSection
 from tests.support.dns_peers import free_port
-from tests.support.twistd import Twistd
+from tests.support.server import Server
 
-GOOD_ADDRESS: Final = "127.0.0.2"
 MOST_SECONDS: Final = 1.0
 MOST_MEGABYTES: Final = 300.0
-GOOD_PAUSE: Final = 0.2
-"""Seconds between two submissions of the good client."""
+LEAST_OPEN: Final = 0.9
+"""Of the connections that are made, as far as the server takes so many."""
+
+RAMP: Final = 6.0
+"""Seconds within which all connections are made."""
+
+CHURNERS: Final = 8
+"""Addresses that the churn comes from."""
+
+CHURN_OPEN: Final = 40
+"""Connections that each of them keeps, below the limit for an address."""
 
 STOLEN: Final = tuple(f"mallory{number}" for number in range(4))
 """Log-ins that were stolen: attacks within a transaction need one."""
 
-MESSAGE: Final = (
-    b"From: alice@example.org\r\nSubject: good\r\n\r\n" + b"Text.\r\n" * 400
-)
 ANYBODY: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 ANYBODY.check_hostname = False
 ANYBODY.verify_mode = ssl.CERT_NONE
 
 
-def settings(folder: Path, next_hop: int) -> tuple[int, int]:
-    """Write the server's configuration; gives the ports of both listeners."""
-    make_certificate(folder, "cert.pem", "key.pem", ["localhost"])
-    users = ["alice:{PLAIN}wonderland", *(f"{name}:{{PLAIN}}stolen" for name in STOLEN)]
-    (folder / "passwords").write_text("\n".join(users) + "\n")
-    starttls, implicit = free_port(), free_port()
-    (folder / "submitd.toml").write_text(
-        f"""
+CONFIG: Final = """
 [server]
 hostname = "submit.example.org"
 state_directory = "state"
@@ -65,7 +84,7 @@ control_socket = "control.sock"
 [log]
 file = "log"
 [metrics]
-listen = "off"
+listen = "127.0.0.1:{metrics}"
 [tls]
 certificate = "cert.pem"
 key = "key.pem"
@@ -87,8 +106,42 @@ host = "127.0.0.1"
 port = {next_hop}
 tls = "none"
 """
-    )
-    return starttls, implicit
+
+
+@define
+class Victim(Server):
+    """The server under attack."""
+
+    next_hop: int
+    starttls: int = field(factory=free_port)
+    implicit: int = field(factory=free_port)
+    metrics: int = field(factory=free_port)
+
+    def start(self) -> None:
+        """With passwords that were stolen."""
+        self.configure(
+            CONFIG.format(
+                starttls=self.starttls,
+                implicit=self.implicit,
+                metrics=self.metrics,
+                next_hop=self.next_hop,
+            )
+        )
+        with (self.folder / "passwords").open("a") as passwords:
+            passwords.writelines(f"{name}:{{PLAIN}}stolen\n" for name in STOLEN)
+        self.twistd.start()
+
+    def open(self) -> int | None:
+        """How many connections it has now, as it says; None: it does not say."""
+        address = f"http://127.0.0.1:{self.metrics}/metrics"
+        try:
+            with urlopen(address, timeout=10) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return None
+        name = "submitd_sessions_open"
+        found = [line.split()[-1] for line in lines if line.startswith(name)]
+        return sum(int(float(one)) for one in found) if found else None
 
 
 # The hostile ones
@@ -104,7 +157,6 @@ class Attackers:
 
     def __init__(self, starttls: int, implicit: int, pause: float) -> None:
         self.starttls, self.implicit, self.pause = starttls, implicit, pause
-        self.open: Counter[str] = Counter()
         self.made: Counter[str] = Counter()
         self.heard_421 = 0
 
@@ -120,11 +172,9 @@ class Attackers:
 
     async def _try(self, name: str, work: Awaitable[None], seconds: float) -> None:
         self.made[name] += 1
-        self.open[name] += 1
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
             async with asyncio.timeout(seconds):
                 await work
-        self.open[name] -= 1
 
     async def connect(self, *, tls: bool) -> "Wire":
         """A connection from some address on loopback."""
@@ -330,48 +380,35 @@ ATTACKS: Final[tuple[Callable[[Attackers], Awaitable[None]], ...]] = (
 )
 
 
-# The good one, in a process of its own
-
-
-def submit(
-    ports: tuple[int, int],
-    ca: str,
+def churn(
+    port: int,
+    rate: float,
     seconds: float,
     tell: Any,  # noqa: ANN401 - a queue has no type at run time
 ) -> None:
-    """Send one message after another; tell how long each took, and what went wrong."""
-    trust = ssl.create_default_context(cafile=ca)
-    took: list[float] = []
-    wrong: Counter[str] = Counter()
-    end = time.monotonic() + seconds
-    number = 0
-    while time.monotonic() < end:
-        number += 1
-        since = time.monotonic()
-        try:
-            _send(ports, number, trust)
-        except (OSError, smtplib.SMTPException) as problem:
-            wrong[repr(problem)[:160]] += 1
-        else:
-            took.append(time.monotonic() - since)
-        time.sleep(GOOD_PAUSE)  # noqa: TID251 - a client's own pace
-    tell.put((took, wrong))
+    """Connect, say nothing, close what has been open longest: so often a second.
 
-
-def _send(ports: tuple[int, int], number: int, trust: ssl.SSLContext) -> None:
-    source = (GOOD_ADDRESS, 0)
-    client: smtplib.SMTP
-    if number % 2:
-        client = smtplib.SMTP("localhost", ports[0], None, 30, source)
-    else:
-        client = smtplib.SMTP_SSL(
-            "localhost", ports[1], timeout=30, source_address=source, context=trust
-        )
-    with client:
-        if number % 2:
-            client.starttls(context=trust)
-        client.login("alice", "wonderland")
-        client.sendmail("alice@example.org", ["bob@example.net"], MESSAGE)
+    In a process of its own. Whoever is slower than all of these must not be the one
+    that gives way to them.
+    """
+    kept: deque[socket.socket] = deque()
+    made, begun = 0, time.monotonic()
+    while (passed := time.monotonic() - begun) < seconds:
+        # What it was too slow for it does not make up for.
+        for _ in range(min(int(passed * rate) - made, int(rate / 20) + 1)):
+            wire = socket.socket()
+            wire.setblocking(False)
+            with contextlib.suppress(OSError):
+                wire.bind((f"127.0.0.{made % CHURNERS + 10}", 0))
+                wire.connect(("127.0.0.1", port))
+            kept.append(wire)
+            made += 1
+            if len(kept) > CHURNERS * CHURN_OPEN:
+                kept.popleft().close()
+        time.sleep(0.005)  # noqa: TID251 - it has its pace
+    for wire in kept:
+        wire.close()
+    tell.put(made)
 
 
 async def sink() -> asyncio.Server:
@@ -405,74 +442,116 @@ def megabytes(pids: list[int]) -> float:
     return total / 1024
 
 
+@define
+class Samples:
+    """What was seen once a second."""
+
+    open: list[int] = field(factory=list)
+    unanswered: int = 0
+    """Seconds in which the server did not say how many."""
+
+    memory: list[float] = field(factory=list)
+
+    async def take(self, server: Victim, pids: list[int]) -> None:
+        """Now."""
+        self.memory.append(megabytes(pids))
+        now = await asyncio.to_thread(server.open)
+        if now is None:
+            self.unanswered += 1
+        else:
+            self.open.append(now)
+
+
+def besiege(server: Victim, options: argparse.Namespace) -> dict[str, Any]:
+    """Start the clients that have processes of their own; where each tells its end."""
+    ca = str(server.folder / "cert.pem")
+    good = GoodClient(server.starttls, server.implicit, ca, "127.0.0.2")
+    slow = evolve(good, attempts=3, line=SlowLine("127.0.0.3", 0.2))
+    work: dict[str, tuple[Callable[..., None], tuple[object, ...]]] = {
+        "good client": (good.run, (options.seconds,)),
+        "slow line": (slow.run, (options.seconds,)),
+        "churn": (churn, (server.starttls, options.churn, options.seconds)),
+    }
+    tells: dict[str, Any] = {}
+    for name, (run, settings) in work.items():
+        tells[name] = multiprocessing.Queue()
+        arguments = (*settings, tells[name])
+        multiprocessing.Process(target=run, args=arguments, daemon=True).start()
+    return tells
+
+
 async def attack(options: argparse.Namespace, folder: Path) -> int:
     """All of it; gives the exit status."""
     next_hop = await sink()
-    port = next_hop.sockets[0].getsockname()[1]
-    ports = settings(folder, port)
-    server = Twistd(folder)
+    server = Victim(folder, next_hop.sockets[0].getsockname()[1])
     await asyncio.to_thread(server.start)
-    tell: Any = multiprocessing.Queue()
-    good = multiprocessing.Process(
-        target=submit, args=(ports, str(folder / "cert.pem"), options.seconds, tell)
-    )
     try:
-        pids = [int(pid) for pid in server.status()["pids"]]
+        pids = [int(pid) for pid in server.twistd.status()["pids"]]
         print(f"memory before: {megabytes(pids):.0f} MB")
-        attackers = Attackers(*ports, options.pause)
-        end = time.monotonic() + options.seconds + 8
+        attackers = Attackers(server.starttls, server.implicit, options.pause)
+        end = time.monotonic() + RAMP + options.seconds + 2
         slots = [
             asyncio.create_task(attackers.slot(number, end))
             for number in range(options.connections)
         ]
-        await asyncio.sleep(6)
-        good.start()
-        most_memory, most_open, held = 0.0, 0, Counter[str]()
+        await asyncio.sleep(RAMP)
+        tells = besiege(server, options)
+        samples = Samples()
         while time.monotonic() < end - 2:
             await asyncio.sleep(1)
-            most_memory = max(most_memory, megabytes(pids))
-            if attackers.open.total() > most_open:
-                most_open, held = attackers.open.total(), attackers.open.copy()
+            await samples.take(server, pids)
         await asyncio.gather(*slots)
-        took, wrong = await asyncio.to_thread(tell.get)
-        good.join()
+        told = {
+            name: await asyncio.to_thread(tell.get, timeout=120)
+            for name, tell in tells.items()
+        }
     finally:
-        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(server.twistd.stop)
         next_hop.close()
     log = (folder / "log").read_text()
-    return report(attackers, held, took, wrong, most_memory, log)
+    return report(options.connections, attackers, samples, told, log)
 
 
 def report(
+    connections: int,
     attackers: Attackers,
-    held: Counter[str],
-    took: list[float],
-    wrong: Counter[str],
-    most_memory: float,
+    samples: Samples,
+    told: dict[str, Any],
     log: str,
 ) -> int:
     """Print the figures; gives the exit status."""
     for name in sorted(attackers.made):
-        print(f"  {name:26} {held[name]:5} at once {attackers.made[name]:7} in all")
+        print(f"  {name:26} {attackers.made[name]:7} made")
+    print(f"  {'churn':26} {told['churn']:7} made")
+    median, least = statistics.median(samples.open or [0]), min(samples.open or [0])
+    kept = connections + CHURNERS * CHURN_OPEN
+    wanted = LEAST_OPEN * min(kept, LimitsSection().connections or kept)
+    few = sum(one < wanted for one in samples.open) + samples.unanswered
     print(
-        f"hostile connections: {held.total()} at once, {attackers.made.total()} in all"
+        f"open: median {median:.0f}, least {least}; {samples.unanswered} times unsaid"
     )
+    print(f"below {wanted:.0f} in {few} of {len(samples.memory)} samples")
     print(f"told 421: {attackers.heard_421}; bugs: {log.count('[bug]')}", end="; ")
     print(f"broken sessions: {log.count('[session-broken]')}", end="; ")
     print(f"displaced: {log.count('end=displaced')}", end="; ")
     print(f"supervisor silent: {log.count('[supervisor-silent]')}")
-    for problem, count in wrong.most_common(5):
-        print(f"  good client: {count} times {problem}")
-    if len(took) < 2:
-        print("the good client could not send")
-        return 1
-    cuts = statistics.quantiles(took, n=100, method="inclusive")
-    print(f"good client: {len(took)} messages, {wrong.total()} errors", end=", ")
-    print(f"p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms", end=", ")
-    print(f"longest {max(took) * 1000:.0f} ms")
-    print(f"memory: at most {most_memory:.0f} MB (PSS of all processes)")
-    faults = log.count("[bug]") + log.count("[session-broken]") + wrong.total()
-    is_good = cuts[98] < MOST_SECONDS and most_memory < MOST_MEGABYTES and not faults
+    good: Sent = told["good client"]
+    slow: Sent = told["slow line"]
+    for name, sent in (("good client", good), ("slow line", slow)):
+        print(f"{name}: {sent}")
+        for problem, count in (sent.retries + sent.errors).most_common(5):
+            print(f"  {count} times {problem}")
+    memory = max(samples.memory)
+    print(f"memory: at most {memory:.0f} MB (PSS of all processes)")
+    faults = log.count("[bug]") + log.count("[session-broken]")
+    faults += good.errors.total() + slow.errors.total()
+    is_good = (
+        good.p99 < MOST_SECONDS
+        and slow.took != []
+        and memory < MOST_MEGABYTES
+        and few <= RAMP
+        and not faults
+    )
     print("as wanted" if is_good else "NOT as wanted")
     return 0 if is_good else 1
 
@@ -487,6 +566,12 @@ def main() -> int:
         type=float,
         default=5.0,
         help="seconds before a slot's next connection",
+    )
+    parser.add_argument(
+        "--churn",
+        type=float,
+        default=500.0,
+        help="connections a second that come, say nothing and go",
     )
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

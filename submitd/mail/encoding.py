@@ -1,6 +1,7 @@
 """Transfer encodings over pieces cut anywhere (RFC 2045 sections 6.7 and 6.8)."""
 
 import binascii
+import re
 from typing import Final
 
 _CRLF: Final = b"\r\n"
@@ -10,6 +11,9 @@ _OCTETS: Final = 57
 _LINE: Final = 76
 _SEGMENT: Final = 4096
 """Of a line without end so much is encoded at once: memory has a bound."""
+
+_TWENTY_FIVE: Final = re.compile(rb"(?:=[0-9A-F]{2}|[^=]){1,25}")
+"""Quoted octets that fit into a line with a soft line break, whatever they are."""
 
 
 class Base64:
@@ -51,6 +55,8 @@ class QuotedPrintable:
 
     def __init__(self) -> None:
         self._line = b""
+        self._continues = False
+        """A soft line break stands before it."""
 
     def feed(self, octets: bytes) -> bytes:
         """The encoded form of ``octets``, as far as whole lines go."""
@@ -60,12 +66,15 @@ class QuotedPrintable:
         while True:
             end = octets.find(_CRLF, start, start + _SEGMENT + 2)
             if end >= 0:
-                encoded += (_quoted(octets[start:end]), _CRLF)
+                encoded += (_quoted(octets[start:end], self._continues), _CRLF)
+                self._continues = False
                 start = end + 2
             elif len(octets) - start >= _SEGMENT + 2:
                 # With an octet behind it, so that it leaves room for the break.
-                text = _quoted(octets[start : start + _SEGMENT] + b"x")
+                segment = octets[start : start + _SEGMENT] + b"x"
+                text = _quoted(segment, self._continues)
                 encoded += (text[:-1], b"=\r\n")
+                self._continues = True
                 start += _SEGMENT
             else:
                 self._line = octets[start:]
@@ -73,9 +82,14 @@ class QuotedPrintable:
 
     def finish(self) -> bytes:
         """What is left."""
-        return _quoted(self._line)
+        return _quoted(self._line, self._continues)
 
 
-def _quoted(line: bytes) -> bytes:
+def _quoted(line: bytes, continues: bool) -> bytes:
     # It breaks lines with a lone LF where it is given none that ends with CR LF.
-    return binascii.b2a_qp(line, istext=True).replace(b"\n", _CRLF)
+    quoted = binascii.b2a_qp(line, istext=True)
+    if b"=\n--" in quoted or (continues and quoted.startswith(b"--")):
+        # A delimiter's octets within a line are none, and must not become one.
+        quoted = quoted.replace(b"=\n", b"").replace(b"-", b"=2D")
+        quoted = b"=\n".join(_TWENTY_FIVE.findall(quoted))
+    return quoted.replace(b"\n", _CRLF)

@@ -27,6 +27,7 @@ CONTENT_OK: Final = Reply(250, EnhancedCode(2, 6, 0), "Content accepted")
 _MALFORMED: Final = EnhancedCode(5, 6, 0)
 _ATOMS: Final = re.compile(r'[^ \t()<>\[\]:;@\\,"]+')
 _MISLEADING: Final = frozenset('<>@,;:"()\\ ')
+_ESCAPED: Final = re.compile(r"\\(.)")
 _ENCODED_WORD: Final = re.compile(r"=\?([^?\s]*)\?([bBqQ])\?([^?]*)\?=")
 _CHARSETS: Final = (
     {module.name for module in pkgutil.iter_modules(encodings.__path__)}
@@ -128,6 +129,9 @@ def read_mailboxes(value: bytes, *, smtputf8: bool) -> tuple[Mailbox, ...]:
     if not text.replace("\t", " ").isprintable():
         raise UnreadableAddresses("it holds control or invisible characters")
     _check_encoded_words(text)
+    if "\\" in text:
+        # It may part a word that is whole where the name is shown.
+        _check_encoded_words(_ESCAPED.sub(r"\1", text))
     return _List(text).read()
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import dns.message
 import dns.query
@@ -22,12 +21,12 @@ from attrs import define, field
 from cryptography import x509
 
 from submitd.tls.making import is_temporary, names_of
+from tests.support import server as support
 from tests.support.certificates import make_certificate
 from tests.support.dns_peers import free_port
 from tests.support.hosts import until
 from tests.support.knot import running_knot
 from tests.support.pebble import Pebble, running_names, running_pebble
-from tests.support.twistd import Twistd
 
 pytestmark = [pytest.mark.integration, pytest.mark.peers("pebble")]
 
@@ -62,19 +61,12 @@ path = "passwords"
 
 
 @define
-class Server:
-    """``twistd submitd`` that has its certificate from an authority."""
+class Server(support.Server):
+    """One that has its certificate from an authority."""
 
-    folder: Path
     port: int = field(factory=free_port)
     metrics: int = field(factory=free_port)
     challenge_port: int = field(factory=free_port)
-    twistd: Twistd = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.folder.mkdir(exist_ok=True)
-        self.twistd = Twistd(self.folder)
-        (self.folder / "passwords").write_text("alice:{PLAIN}wonderland\n")
 
     def write(self, pebble: Pebble, acme: str = "") -> None:
         """The configuration; ``acme`` adds to its section."""
@@ -85,18 +77,15 @@ class Server:
             metrics=self.metrics,
             acme=f'address = "127.0.0.1"\nport = {self.challenge_port}\n{acme}',
         )
-        (self.folder / "submitd.toml").write_text(text)
+        self.configure(text)
 
     @contextmanager
     def running(self) -> Iterator[None]:
         self.twistd.start()
-        process = self.twistd._process
-        assert process is not None
         try:
             yield
         finally:
-            process.terminate()
-            assert process.wait(20) in (0, -signal.SIGTERM)
+            assert self.twistd.stop() in (0, -signal.SIGTERM)
 
     def shown(self) -> x509.Certificate:
         """The certificate that a mail program is shown."""
@@ -113,29 +102,6 @@ class Server:
         """Wait until every worker shows such a one."""
         until(lambda: all(what(self.shown()) for _ in range(8)), "the certificate", 40)
         return self.shown()
-
-    def entries(self, event: str) -> list[dict[str, Any]]:
-        """What was logged of this kind so far."""
-        lines = (self.folder / "log").read_text().splitlines()
-        return [one for one in map(json.loads, lines) if one["event"] == event]
-
-    def logs(self, event: str, count: int = 1) -> list[dict[str, Any]]:
-        """Wait until it was logged so often."""
-        until(lambda: len(self.entries(event)) >= count, f"{count} {event}", 40)
-        return self.entries(event)
-
-    def submitctl(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [
-                *(sys.executable, "-m", "submitd.cli.main"),
-                *("--config", str(self.folder / "submitd.toml")),
-                *words,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
 
     @property
     def file(self) -> Path:
@@ -190,15 +156,15 @@ def test_a_certificate_is_had_over_http(
             found = get(server.metrics, "/metrics").splitlines()
             (line,) = [one for one in found if one.startswith(wanted)]
             assert float(line.split()[1]) == ends
-            shown = server.submitctl("certificate", "show", "--json")
+            shown = server.try_submitctl("certificate", "show", "--json")
             assert json.loads(shown.stdout)["names"] == [NAME]
-            live = server.submitctl("check", "--live")
+            live = server.try_submitctl("check", "--live")
             assert "it answers; its terms: data:text/plain" in live.stdout, live.stdout
 
         # The same one after a restart: nobody is asked for another.
         with server.running():
             assert server.shown() == certificate
-        assert len(server.entries("certificate-issued")) == 1
+        assert len(server.logged("certificate-issued")) == 1
 
 
 @pytest.mark.rfc("8737", "3")
@@ -236,35 +202,35 @@ def test_until_there_is_one_a_temporary_one_is_shown_and_the_failure_is_told(
         assert "Connection refused" in entry["problem"]
         assert 240 <= entry["retry_in"] <= 300
         assert is_temporary(server.shown())
-        tried = server.submitctl("certificate", "renew")
+        tried = server.try_submitctl("certificate", "renew")
         assert tried.returncode == os.EX_TEMPFAIL
         assert "Connection refused" in tried.stderr
 
         # It asks where nobody answers.
         with running_pebble(folder, resolver=names, port=port, http_port=free_port()):
-            tried = server.submitctl("certificate", "renew")
+            tried = server.try_submitctl("certificate", "renew")
             assert tried.returncode == os.EX_TEMPFAIL
             assert tried.stderr.startswith(f"submitctl: {NAME}: connection: ")
             assert "connection refused" in tried.stderr
 
         # It has another certificate than the one that is trusted.
         with running_pebble(tmp_path / "another", resolver=names, port=port):
-            tried = server.submitctl("certificate", "renew")
+            tried = server.try_submitctl("certificate", "renew")
             assert "certificate verify failed" in tried.stderr
-            live = server.submitctl("check", "--live")
+            live = server.try_submitctl("check", "--live")
             assert f"cannot tell  authority {pebble.url}" in live.stdout
             assert "it is temporary" in live.stdout
 
-        assert len(server.entries("certificate-not-issued")) == 4
+        assert len(server.logged("certificate-not-issued")) == 4
         assert is_temporary(server.shown())
-        shown = server.submitctl("certificate", "show")
+        shown = server.try_submitctl("certificate", "show")
         assert "submitd itself, until the authority issues one" in shown.stdout
 
         # It is back, and all is well.
         with running_pebble(
             folder, resolver=names, port=port, http_port=server.challenge_port
         ):
-            done = server.submitctl("certificate", "renew")
+            done = server.try_submitctl("certificate", "renew")
             assert done.returncode == os.EX_OK, done.stderr
             assert "Pebble" in done.stdout
             server.shows(issued)
@@ -358,8 +324,8 @@ settle = "0s"
 
             # A key that the name server does not know.
             (server.folder / "key").write_text("bm8gZ29vZCBrZXk=\n")
-            assert server.submitctl("reload").returncode == os.EX_OK
-            tried = server.submitctl("certificate", "renew", "--force")
+            assert server.try_submitctl("reload").returncode == os.EX_OK
+            tried = server.try_submitctl("certificate", "renew", "--force")
             assert "didn't like the signature" in tried.stderr
 
 
@@ -406,7 +372,7 @@ def test_an_authority_that_binds_accounts_gets_its_key(
             assert entry["problem"].startswith("externalAccountRequired")
             (server.folder / "eab").write_text(key)
             server.write(pebble, 'account_id = "customer-1"\naccount_key_file = "eab"')
-            assert server.submitctl("reload").returncode == os.EX_OK
+            assert server.try_submitctl("reload").returncode == os.EX_OK
             server.shows(issued)
         assert key not in (server.folder / "log").read_text()
 
@@ -426,23 +392,23 @@ def test_a_reload_takes_up_other_names_and_the_way_back_to_files(
         (server.folder / "submitd.toml").write_text(without)
         with server.running():
             assert not is_issued_or_temporary(server)
-            refused = server.submitctl("certificate", "renew")
+            refused = server.try_submitctl("certificate", "renew")
             assert "no [tls] acme = true" in refused.stderr
 
             (server.folder / "submitd.toml").write_text(with_acme)
-            assert server.submitctl("reload").returncode == os.EX_OK
+            assert server.try_submitctl("reload").returncode == os.EX_OK
             server.shows(issued)
 
             server.write(pebble, f'names = ["{NAME}", "smtp.example.org"]')
-            assert server.submitctl("reload").returncode == os.EX_OK
+            assert server.try_submitctl("reload").returncode == os.EX_OK
             server.shows(lambda one: "smtp.example.org" in names_of(one))
 
             (server.folder / "submitd.toml").write_text(without)
-            assert server.submitctl("reload").returncode == os.EX_OK
+            assert server.try_submitctl("reload").returncode == os.EX_OK
             server.shows(lambda one: not issued(one))
             with socket.socket() as probe:
                 assert probe.connect_ex(("127.0.0.1", server.challenge_port))
-            refused = server.submitctl("certificate", "renew")
+            refused = server.try_submitctl("certificate", "renew")
             assert "no [tls] acme = true" in refused.stderr
 
 
@@ -458,11 +424,11 @@ def test_a_reload_while_an_order_is_under_way_is_not_forgotten(
         server.write(pebble)
         with server.running():
             server.write(pebble, f'names = ["{NAME}", "smtp.example.org"]')
-            assert server.submitctl("reload").returncode == os.EX_OK
+            assert server.try_submitctl("reload").returncode == os.EX_OK
             # Waits for its turn, and finds nothing left to do.
-            assert server.submitctl("certificate", "renew").returncode == os.EX_OK
+            assert server.try_submitctl("certificate", "renew").returncode == os.EX_OK
             server.shows(lambda one: "smtp.example.org" in names_of(one))
-            assert [one["names"] for one in server.entries("certificate-issued")] == [
+            assert [one["names"] for one in server.logged("certificate-issued")] == [
                 NAME,
                 f"{NAME}, smtp.example.org",
             ]
@@ -478,7 +444,7 @@ def test_a_file_that_was_damaged_is_replaced(
         with server.running():
             server.shows(issued)
             server.file.write_text("nonsense")
-            renewed = server.submitctl("certificate", "renew")
+            renewed = server.try_submitctl("certificate", "renew")
             assert renewed.returncode == os.EX_OK, renewed.stderr
             server.shows(issued)
 
@@ -545,7 +511,7 @@ def test_certbot_hands_over_what_it_renews(
             first = server.shown()
             assert issued(first)
             run_certbot("--force-renewal")
-            assert server.submitctl("reload").returncode == os.EX_OK
+            assert server.try_submitctl("reload").returncode == os.EX_OK
             server.shows(
                 lambda one: issued(one) and one.serial_number != first.serial_number
             )

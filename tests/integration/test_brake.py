@@ -2,9 +2,6 @@
 
 import json
 import smtplib
-import ssl
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from attrs import define, field
 
-from tests.support.certificates import make_certificate
 from tests.support.dns_peers import free_port
 from tests.support.hosts import until
+from tests.support.server import Server
 from tests.support.slapd import Slapd, person
-from tests.support.twistd import Twistd
 
 pytestmark = pytest.mark.integration
 
@@ -67,38 +64,26 @@ base = "ou=users,dc=example,dc=org"
 """
 
 
-class Site:
-    """``twistd submitd`` with two workers. Everything blocks."""
+@define
+class Site(Server):
+    """One with two workers and a brake."""
 
-    def __init__(self, folder: Path, sources: str = PASSWORDS) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.twistd = Twistd(folder)
-        self._sources = sources
-        self._ca = make_certificate(folder, "cert.pem", "key.pem", ["localhost"])
-        (folder / "passwords").write_text(
-            "alice:{PLAIN}wonderland\nbob:{PLAIN}buildings\n"
-        )
+    sources: str = PASSWORDS
+    port: int = field(factory=free_port)
 
     def start(self, *, per_address: object = '"off"', per_network: object = 20) -> None:
         text = CONFIG.format(
             port=self.port, per_address=per_address, per_network=per_network
         )
-        (self.folder / "submitd.toml").write_text(text + self._sources)
+        self.configure(text + self.sources)
         self.twistd.start()
-        until(lambda: len(self.workers()) == 2, "two workers", 20)
-
-    def workers(self) -> set[int]:
-        """Pids of those that are ready."""
-        found = self.twistd.status().get("workers", [])
-        return {one["pid"] for one in found if one["ready"] and not one["draining"]}
+        self.settle()
 
     def connect(self, source: str = "127.0.0.1") -> smtplib.SMTP:
-        trust = ssl.create_default_context(cafile=str(self._ca))
         return smtplib.SMTP_SSL(
             "localhost",
             self.port,
-            context=trust,
+            context=self.trust,
             timeout=30,
             source_address=(source, 0),
         )
@@ -124,24 +109,6 @@ class Site:
         done = self.submitctl("auth", "list", "--json")
         entries = [json.loads(line) for line in done.splitlines()]
         return {one["name"]: one for one in entries}
-
-    def submitctl(self, *words: str) -> str:
-        return subprocess.run(
-            [
-                *(sys.executable, "-m", "submitd.cli.main"),
-                *("--config", str(self.folder / "submitd.toml")),
-                *words,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        ).stdout
-
-    def logged(self, event: str) -> list[dict[str, object]]:
-        lines = (self.folder / "log").read_text().splitlines()
-        entries = [json.loads(line) for line in lines]
-        return [one for one in entries if one.get("event") == event]
 
 
 def _answer(client: smtplib.SMTP, user: str, password: str) -> int:

@@ -22,6 +22,7 @@ from cryptography import x509
 from demo.certificates import ensure_certificates
 from demo.directory import read_people
 from demo.settings import PEOPLE, ROOT, Settings, Unusable
+from tests.support.dns_peers import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -110,16 +111,8 @@ class Demonstration:
         ]
 
 
-def free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in probes]
-    for one in probes:
-        one.close()
-    return ports
-
-
 def make_demonstration(directory: Path) -> Demonstration:
-    submit, submits, metrics = free_ports(3)
+    submit, submits, metrics = free_port(), free_port(), free_port()
     chosen = {
         "DEMO_DIRECTORY": str(directory),
         "SUBMIT_PORT": str(submit),

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,16 +18,13 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 
-from tests.support.certificates import make_certificate
+from tests.support import server as support
 from tests.support.dns_peers import free_port
 from tests.support.hosts import until
-from tests.support.in_reactor import in_reactor
-from tests.support.one_process import in_thread
 from tests.support.receiver import Receiver
+from tests.support.server import serving
 from tests.support.twistd import Twistd
 
 pytestmark = pytest.mark.integration
@@ -100,23 +97,13 @@ STOPPED = {0, -signal.SIGTERM}
 
 
 @define
-class Server:
-    """``twistd submitd`` in a folder of its own. Everything blocks."""
+class Server(support.Server):
+    """One that the tests may do anything to."""
 
-    folder: Path
     peer: Peer
     next_hop: int
     submission: int = field(factory=free_port)
     local: int = field(factory=free_port)
-    twistd: Twistd = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.twistd = Twistd(self.folder)
-        self.certify()
-        (self.folder / "passwords").write_text("alice:{PLAIN}wonderland\n")
-
-    def certify(self) -> None:
-        make_certificate(self.folder, "cert.pem", "key.pem", ["localhost"])
 
     def write(self, **changes: object) -> None:
         """The configuration; ``changes`` are workers, grace, size and ports."""
@@ -128,8 +115,7 @@ class Server:
             "local": self.local,
             "next_hop": self.next_hop,
         }
-        text = CONFIG.format(**(values | changes))
-        (self.folder / "submitd.toml").write_text(text)
+        self.configure(CONFIG.format(**(values | changes)))
 
     def start(self, **changes: object) -> None:
         """Start it, and wait until all its workers are ready."""
@@ -153,36 +139,9 @@ class Server:
         said = (done.stdout + done.stderr).splitlines()
         return done.returncode, [one for one in said if "#info]" not in one]
 
-    @property
-    def process(self) -> "subprocess.Popen[bytes]":
-        """The supervisor."""
-        assert self.twistd._process is not None
-        return self.twistd._process
-
     def signal(self, number: int) -> None:
         """To the supervisor, and no waiting."""
-        self.process.send_signal(number)
-
-    def entries(self, event: str) -> list[dict[str, Any]]:
-        """What was logged of this kind so far."""
-        log = self.folder / "log"
-        lines = log.read_text().splitlines() if log.exists() else []
-        return [one for one in map(_parsed, lines) if one.get("event") == event]
-
-    def logs(self, event: str, count: int = 1) -> list[dict[str, Any]]:
-        """Wait until it was logged so often."""
-        until(lambda: len(self.entries(event)) >= count, f"{count} {event}", 20)
-        return self.entries(event)
-
-    def settle(self, workers: int = 2) -> set[int]:
-        """Wait until so many workers are ready, and no others; their pids."""
-
-        def settled() -> bool:
-            all_ = self.twistd.status().get("workers", [])
-            return len(all_) == workers and all(one["ready"] for one in all_)
-
-        until(settled, f"{workers} workers", 20)
-        return set(self.twistd.workers())
+        self.twistd.process.send_signal(number)
 
     def client(self) -> smtplib.SMTP:
         """A client on the listener without TLS, after EHLO."""
@@ -192,9 +151,8 @@ class Server:
 
     def logged_in(self) -> smtplib.SMTP:
         """A client under TLS that has logged in."""
-        trust = ssl.create_default_context(cafile=str(self.folder / "cert.pem"))
         client = smtplib.SMTP("localhost", self.submission, timeout=20)
-        client.starttls(context=trust)
+        client.starttls(context=self.trust)
         client.login("alice", "wonderland")
         return client
 
@@ -218,59 +176,8 @@ class Server:
         """How many the receiver has."""
         return sum(to in one.forward_paths for one in self.peer.received)
 
-    def submitctl(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [
-                *(sys.executable, "-m", "submitd.cli.main"),
-                *("--config", str(self.folder / "submitd.toml")),
-                *words,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
 
-    def end(self) -> None:
-        """End what the test has left running."""
-        process = self.twistd._process
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    # The last line may be half written.
-    with suppress(ValueError):
-        parsed = json.loads(line)
-        if isinstance(parsed, dict):
-            return parsed
-    return {}
-
-
-def served(
-    test: Callable[[Server], None],
-) -> Callable[[Path], Coroutine[Deferred[Any], Any, None]]:
-    """The test blocks, in a thread; its receiver lives in the reactor."""
-
-    async def run(tmp_path: Path) -> None:
-        peer = Peer()
-        server = Server(tmp_path, peer, peer.listen(reactor))
-        try:
-            await in_thread(lambda: test(server))
-        finally:
-            await in_thread(server.end)
-            await peer.close()
-
-    run.__name__ = run.__qualname__ = test.__name__
-    run.__doc__ = test.__doc__
-    run.__module__ = test.__module__
-    return in_reactor(run)
+served = serving(Peer, Server)
 
 
 def begin(client: smtplib.SMTP, to: str = "bob@example.net") -> None:
@@ -331,7 +238,7 @@ def test_a_hangup_takes_up_a_good_configuration_and_no_broken_one(
     server.logs("reloaded")
     after = server.settle()
     assert not before & after
-    assert server.twistd.status()["pid"] == server.process.pid
+    assert server.twistd.status()["pid"] == server.twistd.process.pid
     assert size_offered(server) == "1000000"
     until(lambda: not any(map(alive, before)), "the end of the old workers", 10)
 
@@ -357,7 +264,7 @@ def test_messages_under_way_are_finished_across_a_reload(server: Server) -> None
     ):
         begin(in_content)
         assert in_envelope.mail("alice@example.org")[0] == 250
-        done = server.submitctl("reload")
+        done = server.try_submitctl("reload")
         assert (done.returncode, done.stderr) == (0, "")
         assert idle.getreply()[0] == 421
         # New connections are the new workers'.
@@ -394,7 +301,7 @@ def test_a_reload_begins_a_new_log_where_the_old_one_was_moved(
     log = server.folder / "log"
     log.rename(server.folder / "log.1")
     server.signal(signal.SIGHUP)
-    until(lambda: server.entries("reloaded"), "the supervisor's line", 1)
+    until(lambda: server.logged("reloaded"), "the supervisor's line", 1)
 
 
 @served
@@ -442,7 +349,7 @@ def test_the_death_of_the_nursery_disturbs_nobody(server: Server) -> None:
         assert entry["pid"] == nursery
         assert client.noop()[0] == 250
     assert server.settle() == workers
-    assert set(server.twistd.status()["pids"]) == workers | {server.process.pid}
+    assert set(server.twistd.status()["pids"]) == workers | {server.twistd.process.pid}
     first = min(workers)
     os.kill(first, signal.SIGKILL)
     (death,) = server.logs("worker-died")
@@ -455,7 +362,7 @@ def test_the_death_of_the_nursery_disturbs_nobody(server: Server) -> None:
     assert server.logs("worker-died", 2)[-1]["how"] == "signal 9"
     server.settle()
     server.signal(signal.SIGTERM)
-    assert server.process.wait(20) == 0
+    assert server.twistd.process.wait(20) == 0
 
 
 @served
@@ -466,7 +373,7 @@ def test_a_nursery_that_does_nothing_is_ended(server: Server) -> None:
     os.kill(nursery, signal.SIGSTOP)
     os.kill(min(old), signal.SIGKILL)
     assert server.logs("worker-died")[0]["pid"] == min(old)
-    assert server.entries("nursery-died")[0]["pid"] == nursery
+    assert server.logged("nursery-died")[0]["pid"] == nursery
     assert server.settle() - old
 
 
@@ -504,7 +411,7 @@ def starting_in_reload(server: Server, count: int = 2) -> tuple[Any, ...]:
     old = server.settle()
     server.write(workers=count)
     for reloads in range(1, 20):
-        began = len(server.entries("worker-started"))
+        began = len(server.logged("worker-started"))
         server.signal(signal.SIGHUP)
         # It is a matter of 20 ms until they are ready.
         while not (fresh := forks_of(nursery) - old):
@@ -526,7 +433,7 @@ def nursery_of(server: Server) -> int:
     """Its pid."""
     (nursery,) = (
         pid
-        for pid in forks_of(server.process.pid)
+        for pid in forks_of(server.twistd.process.pid)
         if Path(f"/proc/{pid}/comm").read_text() == "submitd-nursery\n"
     )
     return nursery
@@ -602,7 +509,7 @@ def test_a_stop_lets_an_open_transaction_finish(server: Server) -> None:
         server.logs("stopping")
         assert finish(client) == 250
         assert client.getreply()[0] == 421
-    assert server.process.wait(10) in STOPPED
+    assert server.twistd.process.wait(10) in STOPPED
     server.logs("stopped")
     # What it could not deliver itself waits for the next start.
     assert server.arrived() + server.twistd.queued() == 1
@@ -618,7 +525,7 @@ def test_a_stopping_server_refuses_connections(server: Server) -> None:
         server.logs("stopping")
         until(lambda: refuses(server.local), "a refusal", 0.5)
         assert finish(client) == 250
-    assert server.process.wait(10) in STOPPED
+    assert server.twistd.process.wait(10) in STOPPED
 
 
 @served
@@ -642,7 +549,7 @@ def test_the_service_manager_is_kept_informed(server: Server) -> None:
         assert manager.recv(4096) == b"WATCHDOG=1"
         server.signal(signal.SIGTERM)
         assert hears() == "STOPPING=1"
-        assert server.process.wait(20) == 0
+        assert server.twistd.process.wait(20) == 0
 
 
 @served
@@ -657,12 +564,12 @@ def test_a_stop_waits_no_longer_than_its_grace(server: Server) -> None:
     with closing(server.client()) as client:
         begin(client)
         began = time.monotonic()
-        server.process.terminate()
-        server.process.wait(20)
+        server.twistd.process.terminate()
+        server.twistd.process.wait(20)
         took = time.monotonic() - began
     assert 0.9 < took < 2.5
     assert server.twistd.queued() == 0
-    assert not server.entries("bug")
+    assert not server.logged("bug")
 
 
 @served
@@ -672,8 +579,8 @@ def test_a_stop_waits_no_longer_for_a_receiver(server: Server) -> None:
     server.send()
     until(lambda: server.peer.connections, "an attempt", 10)
     began = time.monotonic()
-    server.process.terminate()
-    server.process.wait(20)
+    server.twistd.process.terminate()
+    server.twistd.process.wait(20)
     assert time.monotonic() - began < 2.5
     assert server.twistd.queued() == 1
 
@@ -687,8 +594,8 @@ def test_a_stop_has_one_grace_for_sessions_and_attempts(server: Server) -> None:
         until(lambda: server.peer.connections, "an attempt", 10)
         begin(client)
         began = time.monotonic()
-        server.process.terminate()
-        server.process.wait(20)
+        server.twistd.process.terminate()
+        server.twistd.process.wait(20)
         took = time.monotonic() - began
     assert took < 1.9
 
@@ -697,7 +604,7 @@ def test_a_stop_has_one_grace_for_sessions_and_attempts(server: Server) -> None:
 
 
 def kill_workers(server: Server) -> None:
-    deaths = len(server.entries("worker-died"))
+    deaths = len(server.logged("worker-died"))
     for pid in server.twistd.workers():
         os.kill(pid, signal.SIGKILL)
     server.logs("worker-died", deaths + 2)
@@ -757,7 +664,7 @@ def test_a_dead_workers_attempt_is_taken_over_at_once(server: Server) -> None:
     server.send()
     until(lambda: server.peer.connections, "an attempt", 10)
     (accepted,) = server.logs("message-accepted")
-    names = {one["worker"]: one["pid"] for one in server.entries("worker-started")}
+    names = {one["worker"]: one["pid"] for one in server.logged("worker-started")}
     owner = names[accepted["worker"]]
     assert owner in pids
     os.kill(owner, signal.SIGKILL)
@@ -884,9 +791,9 @@ def test_one_process_does_it_all(server: Server) -> None:
         server.signal(signal.SIGTERM)
         server.logs("stopping")
         assert finish(client) == 250
-    assert server.process.wait(10) in STOPPED
+    assert server.twistd.process.wait(10) in STOPPED
     assert server.arrived("dave@example.net") + server.twistd.queued() == 1
-    assert not server.entries("bug")
+    assert not server.logged("bug")
 
 
 @served
@@ -894,7 +801,7 @@ def test_a_reload_changes_between_one_process_and_workers(server: Server) -> Non
     server.start(workers=0)
     for workers, pids in ((2, 2), (0, 0)):
         server.write(workers=workers)
-        assert server.submitctl("reload").returncode == 0
+        assert server.try_submitctl("reload").returncode == 0
         assert len(server.settle(max(workers, 1))) == pids
         server.send(f"with-{workers}@example.net")
         server.arrives(f"with-{workers}@example.net")
@@ -948,11 +855,11 @@ def test_submitctl_tells_of_a_server_that_runs_is_stopped_or_killed(
     server.start(workers=1)
     pids = server.settle(1)
     server.send("grey@example.net")
-    assert server.submitctl("queue", "count").stdout == "1\n"
-    done = server.submitctl("status", "--json")
+    assert server.try_submitctl("queue", "count").stdout == "1\n"
+    done = server.try_submitctl("status", "--json")
     status = json.loads(done.stdout)
     assert done.returncode == 0
-    assert status["pid"] == server.process.pid
+    assert status["pid"] == server.twistd.process.pid
     assert status["ready"] is True
     assert {one["pid"] for one in status["workers"]} == pids
     assert {one["port"] for one in status["listeners"]} == {
@@ -967,9 +874,9 @@ def test_submitctl_tells_of_a_server_that_runs_is_stopped_or_killed(
 
 
 def tells_that_it_is_gone(server: Server) -> None:
-    counted = server.submitctl("queue", "count")
+    counted = server.try_submitctl("queue", "count")
     assert (counted.returncode, counted.stdout) == (0, "1\n")
-    asked = server.submitctl("status", "--json")
+    asked = server.try_submitctl("status", "--json")
     assert asked.returncode == os.EX_UNAVAILABLE
     assert asked.stdout == ""
     assert asked.stderr.startswith(f"submitctl: {server.folder / 'control.sock'}: ")

@@ -3,28 +3,19 @@
 import json
 import smtplib
 import sqlite3
-import ssl
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from attrs import define, field
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 
-from tests.support.certificates import make_certificate
+from tests.support import server as support
 from tests.support.dns_peers import free_port
 from tests.support.hosts import until
-from tests.support.in_reactor import in_reactor
-from tests.support.one_process import in_thread
 from tests.support.receiver import Receiver
-from tests.support.twistd import Twistd
+from tests.support.server import PASSWORDS, serving
 
 pytestmark = pytest.mark.integration
 
@@ -71,42 +62,30 @@ MESSAGE: Final = b"From: {}@example.org\r\nSubject: one\r\n\r\ntext\r\n"
 
 
 @define
-class Server:
-    """``twistd submitd`` with two workers and limits. Everything blocks."""
+class Server(support.Server):
+    """One with two workers and limits."""
 
-    folder: Path
     receiver: Receiver
     next_hop: int
     port: int = field(factory=free_port)
     local: int = field(factory=free_port)
-    twistd: Twistd = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.twistd = Twistd(self.folder)
-        make_certificate(self.folder, "cert.pem", "key.pem", ["localhost"])
-        (self.folder / "passwords").write_text(
-            "alice:{PLAIN}wonderland\nbob:{PLAIN}wonderland\n"
-        )
 
     def start(self, quota: str) -> None:
         self.write(quota)
         self.twistd.start()
-        until(lambda: len(self.ready()) == 2, "two workers", 20)
+        self.settle()
 
     def write(self, quota: str) -> None:
-        text = CONFIG.format(
-            port=self.port, local=self.local, next_hop=self.next_hop, quota=quota
+        self.configure(
+            CONFIG.format(
+                port=self.port, local=self.local, next_hop=self.next_hop, quota=quota
+            )
         )
-        (self.folder / "submitd.toml").write_text(text)
-
-    def ready(self) -> list[Any]:
-        workers = self.twistd.status().get("workers", [])
-        return [one for one in workers if one["ready"] and not one["draining"]]
 
     def client(self, login: str = "alice") -> smtplib.SMTP:
-        trust = ssl.create_default_context(cafile=str(self.folder / "cert.pem"))
-        client = smtplib.SMTP_SSL("localhost", self.port, context=trust, timeout=30)
-        client.login(login, "wonderland")
+        context = self.trust
+        client = smtplib.SMTP_SSL("localhost", self.port, context=context, timeout=30)
+        client.login(login, PASSWORDS[login])
         return client
 
     def send(
@@ -116,28 +95,11 @@ class Server:
         with self.client(login) as client:
             return [_send(client, login, to or ("carol",)) for _ in range(times)]
 
-    def submitctl(self, *words: str) -> str:
-        return subprocess.run(
-            [
-                *(sys.executable, "-m", "submitd.cli.main"),
-                *("--config", str(self.folder / "submitd.toml")),
-                *words,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        ).stdout
-
     def used(self, limit: str, login: str = "alice") -> int:
         """``submitctl quota show``."""
         shown = self.submitctl("quota", "show", login, "--json").splitlines()
         found = {one["limit"]: one["used"] for one in map(json.loads, shown)}
         return int(found[limit])
-
-    def logged(self, event: str) -> list[dict[str, Any]]:
-        lines = (self.folder / "log").read_text().splitlines()
-        return [one for one in map(json.loads, lines) if one.get("event") == event]
 
     def workers_of(self, event: str) -> int:
         """How many of them have logged it."""
@@ -155,24 +117,7 @@ def _send(client: smtplib.SMTP, login: str, to: tuple[str, ...]) -> tuple[int, b
         return refusal.smtp_code, bytes(refusal.smtp_error)  # type: ignore[arg-type]
 
 
-def served(
-    test: Callable[[Server], None],
-) -> Callable[[Path], Coroutine[Deferred[Any], Any, None]]:
-    """The test blocks, in a thread; its receiver lives in the reactor."""
-
-    async def run(tmp_path: Path) -> None:
-        receiver = Receiver()
-        server = Server(tmp_path, receiver, receiver.listen(reactor))
-        try:
-            await in_thread(lambda: test(server))
-        finally:
-            await in_thread(server.twistd.stop)
-            await receiver.close()
-
-    run.__name__ = run.__qualname__ = test.__name__
-    run.__doc__ = test.__doc__
-    run.__module__ = test.__module__
-    return in_reactor(run)
+served = serving(Receiver, Server)
 
 
 @served
@@ -211,7 +156,7 @@ def test_counts_survive_kills_and_reloads(server: Server) -> None:
     assert [one[0] for one in server.send("a", "b", "c", times=2)] == [250, 250]
     server.twistd.kill()
     server.twistd.start()
-    until(lambda: len(server.ready()) == 2, "two workers", 20)
+    server.settle()
     assert server.used("recipients_per_day") == 6
     assert [one[0] for one in server.send("a", "b", "c", times=2)] == [250, 451]
     server.write("recipients_per_day = 12")

@@ -178,12 +178,7 @@ async def test_8_bit_mail_that_came_by_data_gets_another_form_too(
             b"Content-Type: text/plain; charset=utf-8\r\n"
             b"Content-Transfer-Encoding: 8bit\r\n\r\n.\xc3\xa4\r\n"
         )
-
-        def work() -> None:
-            with server.logged_in() as client:
-                client.sendmail("alice@example.org", ["bob@example.net"], text)
-
-        await in_thread(work)
+        await server.submit(text, "bob@example.net")
         await server.receiver.has(1)
         (received,) = server.receiver.received
         assert received.content.isascii()
@@ -260,12 +255,7 @@ async def test_a_report_in_8_bit_reaches_hosts_without_8bitmime(
                 b"Content-Type: %b\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
                 b"--b\r\n\r\n\xc3\xa4\r\n" % kind
             )
-
-            def work(text: bytes = text) -> None:
-                with server.logged_in() as client:
-                    client.sendmail("alice@example.org", ["gone@example.net"], text)
-
-            await in_thread(work)
+            await server.submit(text, "gone@example.net")
         await server.receiver.has(2)
         by_form = {one.content.isascii(): one for one in server.receiver.received}
         assert b"=C3=A4" in by_form[True].content

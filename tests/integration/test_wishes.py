@@ -30,20 +30,8 @@ async def send(
     rcpt: tuple[str, ...] = (),
     text: str = TEXT,
 ) -> bytes:
-    """Submit one message as alice; what MAIL was answered."""
-
-    def submit() -> bytes:
-        with server.logged_in() as client:
-            client.ehlo()
-            code, said = client.mail("alice@example.org", mail)
-            assert code == 250, said
-            for one in to:
-                code, refusal = client.rcpt(one, rcpt)
-                assert code == 250, refusal
-            assert client.data(text.encode())[0] == 250
-            return said
-
-    return await in_thread(submit)
+    """As `OneProcess.submit`."""
+    return await server.submit(text, *to, mail=mail, rcpt=rcpt)
 
 
 async def ehlo(server: OneProcess) -> dict[str, str]:

@@ -3,7 +3,8 @@
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -55,19 +56,37 @@ def sign(name: str, text: str) -> SignedZone:
     return SignedZone(zone.to_text(relativize=False), f"{name}. DS {ds}")
 
 
+_GIVEN: Final[set[int]] = set()
+
+
+@cache
+def _loopback() -> tuple[tuple[socket.AddressFamily, str], ...]:
+    """Its addresses. Not every machine has the second one."""
+    both = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+    with suppress(OSError), socket.socket(both[1][0]) as probe:
+        probe.bind((both[1][1], 0))
+        return both
+    return both[:1]
+
+
 def free_port() -> int:
-    """A port that nobody uses, neither over UDP nor over TCP."""
+    """A port that nobody uses, on neither loopback address, over UDP or TCP.
+
+    None is given twice by one process: who asked for it may not listen yet.
+    """
     while True:
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
-        ):
-            stream.bind(("127.0.0.1", 0))
-            port: int = stream.getsockname()[1]
+        with ExitStack() as probes:
+            port = 0
             try:
-                datagrams.bind(("127.0.0.1", port))
+                for family, address in _loopback():
+                    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                        probe = probes.enter_context(socket.socket(family, kind))
+                        probe.bind((address, port))
+                        port = probe.getsockname()[1]
             except OSError:
                 continue
+        if port not in _GIVEN:
+            _GIVEN.add(port)
             return port
 
 

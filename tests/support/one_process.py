@@ -2,7 +2,7 @@
 
 import smtplib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -190,6 +190,33 @@ class OneProcess:
             client.close()
             raise
         return client
+
+    async def submit(
+        self,
+        text: str | bytes,
+        *to: str,
+        mail: Sequence[str] = (),
+        rcpt: Sequence[str] = (),
+    ) -> bytes:
+        """Submit one message as alice, with these parameters; what MAIL was answered.
+
+        Raises:
+            AssertionError: it was not accepted.
+        """
+
+        def work() -> bytes:
+            with self.logged_in() as client:
+                client.ehlo()
+                code, said = client.mail("alice@example.org", mail)
+                assert code == 250, said
+                for one in to:
+                    code, refusal = client.rcpt(one, rcpt)
+                    assert code == 250, refusal
+                octets = text.encode() if isinstance(text, str) else text
+                assert client.data(octets)[0] == 250
+                return said
+
+        return await in_thread(work)
 
     def implicit(self) -> smtplib.SMTP_SSL:
         """A client with TLS from the first octet. Blocks."""

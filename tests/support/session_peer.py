@@ -168,20 +168,22 @@ def _by_domain(domain: str, verdict: Reply) -> Reply:
 NOW: Final = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 """What the extensions take for the moment."""
 
+_OFFERS: Final = {
+    "LIMITS": extension.LIMITS,
+    "REQUIRETLS": extension.REQUIRETLS,
+    "FUTURERELEASE": extension.future_release(timedelta(days=1), lambda: NOW),
+    "DELIVERBY": extension.deliver_by(timedelta(seconds=30), lambda: NOW),
+    "MT-PRIORITY": extension.MT_PRIORITY,
+}
+"""Made once, as by a server: what it knows of them it keeps for good."""
+
 
 def _extensions(settings: Mapping[str, str]) -> list[Extension]:
     """Those that are always tried, and what ``offers`` names, behind commas."""
     if settings.get("extensions") == "none":
         return []
-    made = {
-        "LIMITS": extension.LIMITS,
-        "REQUIRETLS": extension.REQUIRETLS,
-        "FUTURERELEASE": extension.future_release(timedelta(days=1), lambda: NOW),
-        "DELIVERBY": extension.deliver_by(timedelta(seconds=30), lambda: NOW),
-        "MT-PRIORITY": extension.MT_PRIORITY,
-    }
     named = settings.get("offers", "").split(", ")
-    return [*extension.OPTIONAL, *(made[one] for one in named if one)]
+    return [*extension.OPTIONAL, *(_OFFERS[one] for one in named if one)]
 
 
 def make_session(settings: Mapping[str, str]) -> ServerSession:

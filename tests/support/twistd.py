@@ -82,17 +82,30 @@ class Twistd:
             time.sleep(0.02)  # noqa: TID251 - another process starts them
         raise AssertionError("there is no worker to kill")
 
+    @property
+    def process(self) -> "subprocess.Popen[bytes]":
+        """The supervisor, which was started."""
+        assert self._process is not None
+        return self._process
+
     def kill(self) -> None:
         """kill -9 the supervisor."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait(10)
+        self.process.kill()
+        self.process.wait(10)
 
     def stop(self) -> int:
         """A graceful stop; gives the exit status."""
-        assert self._process is not None
-        self._process.terminate()
-        return self._process.wait(40)
+        self.process.terminate()
+        return self.process.wait(40)
+
+    def end(self) -> None:
+        """End what a test has left running, if anything."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     def queued(self) -> int:
         """``submitctl queue count``, also while it is dead."""

@@ -1,9 +1,12 @@
 """What tests/conftest.py promises of every test."""
 
+import socket
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+from tests.support.dns_peers import free_port
 
 pytest_plugins = ["pytester"]
 
@@ -95,3 +98,23 @@ def test_a_test_that_hangs_ends_alone(project: pytest.Pytester) -> None:
     project.makepyfile(test_waiting=WAITING)
 
     assert outcomes(project) == {"failed": 2, "passed": 1}
+
+
+def test_no_port_is_given_twice_nor_where_another_family_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The system may well name the same one again, and knows of one family."""
+    given = free_port()
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        named = iter([given, taken.getsockname()[1]])
+        bind = socket.socket.bind
+
+        def bound(self: socket.socket, address: tuple[str, int]) -> None:
+            bind(self, (address[0], address[1] or next(named, 0)))
+
+        monkeypatch.setattr(
+            socket, "socket", type("S", (socket.socket,), {"bind": bound})
+        )
+        found = free_port()
+        assert found not in (given, taken.getsockname()[1])
+        assert next(named, None) is None

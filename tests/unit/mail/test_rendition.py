@@ -1,5 +1,6 @@
 """Other forms of a message, octet for octet."""
 
+import quopri
 import sys
 from types import FrameType
 
@@ -7,6 +8,7 @@ import pytest
 
 from submitd.mail.mime import CannotConvert
 from submitd.mail.rendition import Change, Rewriting, Survey, Target
+from tests.support.renditions import convert, split
 
 SEVEN, EIGHT = Target.SEVEN_BIT, Target.EIGHT_BIT
 
@@ -38,11 +40,6 @@ MIXED = (
 )
 
 
-def split(message: bytes) -> tuple[bytes, bytes]:
-    header, empty, body = message.partition(b"\r\n\r\n")
-    return header + empty, body
-
-
 def changes_of(
     message: bytes, target: Target, *, smtputf8: bool = False
 ) -> dict[int, Change]:
@@ -50,13 +47,6 @@ def changes_of(
     survey = Survey(target, header, smtputf8=smtputf8)
     survey.feed(body)
     return dict(survey.finish())
-
-
-def convert(message: bytes, target: Target, *, smtputf8: bool = False) -> bytes:
-    header, body = split(message)
-    rewriting = Rewriting(changes_of(message, target, smtputf8=smtputf8), header)
-    body = rewriting.feed(body) + rewriting.finish()
-    return rewriting.header + b"\r\n" + body
 
 
 @pytest.mark.rfc("2045", "6.2")
@@ -494,3 +484,17 @@ def test_a_message_may_end_within_a_delimiter_or_a_header_section() -> None:
 
     for body in (b"--b--", b"--b", b"--b\r\nA: b", b"--b\r\n\r\nx\r\n--b--"):
         assert convert(top + body, SEVEN) == top + body + b"\r\n"
+
+
+@pytest.mark.rfc("2046", "5.1.1")
+@pytest.mark.parametrize("before", [*range(60, 80), *range(4080, 4100)])
+def test_no_break_makes_a_delimiter_of_what_stands_within_a_line(before: int) -> None:
+    text = b"x" * before + b"--b--\xff"
+    message = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n%b\r\n--b--"
+
+    encoded = convert(message % text, SEVEN).split(b"\r\n--b")[1].split(b"\r\n\r\n")[1]
+
+    assert quopri.decodestring(encoded) == text
+    lines = encoded.split(b"\r\n")
+    assert max(map(len, lines)) <= 76
+    assert not any(line.startswith(b"--") for line in lines)

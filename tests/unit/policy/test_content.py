@@ -153,6 +153,8 @@ def test_the_refusal_names_the_mailbox_that_is_not_theirs() -> None:
         (b"From: =?utf-8?b?Ym9iQGV4YW1wbGUub3JnAA==?= <alice@example.org>", "hides"),
         (b"From: =?utf-8?q?bob=40example.org=0A?= <alice@example.org>", "hides"),
         (b"From: =?utf-8?q?bob=E2=80=AE?= <alice@example.org>", "hides"),
+        (b'From: "=?utf-8?q?bob=00?\\="@example.org', "hides"),
+        (b'From: "=?utf-8?q?bob=\\00?=" <alice@example.org>', "hides"),
         (b"From: =?no-such?q?bob?= <alice@example.org>", "malformed encoded word"),
         (b"From: =?punycode?q?bob?= <alice@example.org>", "malformed encoded word"),
         (b"From: =?zlib?q?bob?= <alice@example.org>", "malformed encoded word"),

@@ -13,6 +13,7 @@ from submitd.process.sockets import (
     Sockets,
     addresses_of,
 )
+from tests.support.dns_peers import free_port
 
 
 def config(**listeners: tuple[str, int]) -> Config:
@@ -23,14 +24,6 @@ def config(**listeners: tuple[str, int]) -> Config:
             for name, (address, port) in listeners.items()
         },
     )
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture
@@ -65,7 +58,7 @@ def test_clients_reach_what_was_bound(sockets: Sockets) -> None:
 def test_a_star_listens_on_both_families_with_sockets_of_their_own(
     sockets: Sockets,
 ) -> None:
-    port = free_port("::")
+    port = free_port()
 
     bound = sockets.bind(config(submission=("*", port)))
 
