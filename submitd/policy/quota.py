@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Final
 
 from attrs import field, frozen
@@ -95,9 +96,9 @@ class Quota:
     later: Room = Room()
     """How much waits at a time for the moment that was set for it."""
 
-    @property
+    @cached_property
     def limits(self) -> tuple[Limit, ...]:
-        """Those that there are."""
+        """Those that there are. (Each message asks.)"""
         return tuple(self._limits())
 
     def _limits(self) -> Iterator[Limit]:
@@ -113,7 +114,7 @@ class Quota:
             if allowed is not None:
                 yield Limit(name, what, span, allowed)
 
-    @property
+    @cached_property
     def spans(self) -> frozenset[Span]:
         """Over which has to be counted."""
         return frozenset(one.span for one in self.limits)
