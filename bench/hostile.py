@@ -50,7 +50,7 @@ from urllib.request import urlopen
 from attrs import define, evolve, field
 
 from bench.good_clients import GoodClient, Sent, SlowLine
-from submitd.config.sections import LimitsSection
+from submitd.config.serving import LimitsSection
 from tests.support.dns_peers import free_port
 from tests.support.server import Server
 

@@ -14,7 +14,8 @@ from submitd.cli.mechanisms import described_log_in
 from submitd.cli.probes import probe
 from submitd.config.errors import ConfigErrors, ConfigProblem
 from submitd.config.reader import Source, read_config
-from submitd.config.sections import Config, ListenerSection
+from submitd.config.sections import Config
+from submitd.config.serving import ListenerSection
 from submitd.process.material import Material, load_material
 from submitd.process.order import Order
 from submitd.process.sockets import addresses_of, challenge_addresses

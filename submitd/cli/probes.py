@@ -22,7 +22,8 @@ from submitd.cli.dkim import probe_signers
 from submitd.cli.findings import Finding, Verdict
 from submitd.cli.loop import to_standard_error
 from submitd.cli.whoami import portal_of
-from submitd.config.sections import Config, LdapSection
+from submitd.config.people import LdapSection
+from submitd.config.sections import Config
 from submitd.dns.answer import NameNotFound, ResolverUnavailable
 from submitd.dns.message import BadName, RecordType
 from submitd.dns.resolver import Resolver, make_resolver

@@ -19,7 +19,7 @@ REFERENCE: Final = "docs/configuration.md"
 _EXAMPLE_TOP: Final = """\
 # submitd's configuration: every setting with its default, and why it is there.
 #
-# Made by `make docs` from submitd/config/sections.py. A setting that stands
+# Made by `make docs` from submitd/config. A setting that stands
 # behind "#" is at its default or shows an example. Times are seconds or text
 # such as "90s", "5m", "4h", "5d"; sizes are octets or "256KiB", "50MB".
 # Paths are relative to this file. Files in conf.d/*.toml are read after it.
@@ -36,7 +36,7 @@ Where a limit can be switched off, `0` or `"off"` does it. Paths are relative
 to the main file. Unknown keys are errors. `submitctl check` names everything
 that is wrong, with file, key, value and what would be right.
 
-This page is made by `make docs` from `submitd/config/sections.py`.
+This page is made by `make docs` from `submitd/config`.
 """
 
 

@@ -9,14 +9,12 @@ from typing import Any, Final, TypeAlias
 from attrs import evolve, field, fields, frozen
 
 from submitd.config.errors import ConfigErrors, ConfigProblem
-from submitd.config.sections import (
+from submitd.config.people import OAuthSection, QuotaRuleSection, RuleSection
+from submitd.config.sections import Config
+from submitd.config.serving import (
     AcmeSection,
-    Config,
     ListenerSection,
-    OAuthSection,
     PrioritySection,
-    QuotaRuleSection,
-    RuleSection,
     ServerSection,
 )
 from submitd.mail.address import BadAddress, parse_mailbox

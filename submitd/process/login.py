@@ -34,7 +34,8 @@ from submitd.auth.passwords import ScramLook, read_password_table
 from submitd.auth.portal import LoginPortal, SubmitterRealm
 from submitd.auth.proofs import ChecksTokens, MadeUpKeys, NamesLogins, Proofs
 from submitd.auth.throttle import LoginCounts
-from submitd.config.sections import Config, OAuthSection, RuleSection
+from submitd.config.people import OAuthSection, RuleSection
+from submitd.config.sections import Config
 from submitd.observe.events import Events
 from submitd.process.material import Material
 

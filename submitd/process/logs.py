@@ -4,7 +4,7 @@ import os
 
 from attrs import frozen
 
-from submitd.config.sections import LogSection
+from submitd.config.serving import LogSection
 from submitd.observe.events import Level
 from submitd.observe.log import (
     EventLog,

@@ -17,7 +17,8 @@ from OpenSSL import SSL
 
 from submitd.config.errors import ConfigErrors, ConfigProblem
 from submitd.config.reader import Source
-from submitd.config.sections import Config, DkimDomainSection
+from submitd.config.sections import Config
+from submitd.config.sending import DkimDomainSection
 from submitd.dkim.canonical import Canon
 from submitd.dkim.key import BadSelector, PrivateKey, UnusableKey, expand_selector
 from submitd.dkim.sign import Signer, SigningKey

@@ -1,6 +1,7 @@
 """Limits per submitter, as configured."""
 
-from submitd.config.sections import Config, QuotaLimits
+from submitd.config.people import QuotaLimits
+from submitd.config.sections import Config
 from submitd.policy.quota import Quota, Quotas, Room
 
 

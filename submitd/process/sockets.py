@@ -9,7 +9,8 @@ from typing import Any, Final
 from attrs import frozen
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 
-from submitd.config.sections import Config, ListenerSection
+from submitd.config.sections import Config
+from submitd.config.serving import ListenerSection
 
 _BACKLOG: Final = 1024
 

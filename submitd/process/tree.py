@@ -15,7 +15,8 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 
 from submitd.auth.throttle import LoginCounts
-from submitd.config.sections import Config, ExtensionsSection, ListenerSection
+from submitd.config.sections import Config
+from submitd.config.serving import ExtensionsSection, ListenerSection
 from submitd.delivery.backoff import RetrySchedule
 from submitd.delivery.connection import TimeOuts
 from submitd.delivery.courier import Courier, CourierRules

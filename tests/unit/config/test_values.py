@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from submitd.config import values
-from submitd.config.sections import listen_address, workers
+from submitd.config.serving import listen_address, workers
 
 
 @pytest.mark.parametrize(

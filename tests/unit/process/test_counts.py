@@ -5,7 +5,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from submitd.config.sections import Config, LogInSection
+from submitd.config.people import LogInSection
+from submitd.config.sections import Config
 from submitd.process.counts import Counts, SharedCounts, login_limits
 from submitd.process.pipe import Pipe
 from tests.support.recorded_events import RecordedEvents

@@ -14,7 +14,9 @@ from twisted.internet.testing import StringTransport
 
 from submitd.auth.known import KnownNetworks
 from submitd.auth.throttle import Attempt, LocalLoginCounts, Outcome, Place
-from submitd.config.sections import Config, LdapSection, LogInSection, ServerSection
+from submitd.config.people import LdapSection, LogInSection
+from submitd.config.sections import Config
+from submitd.config.serving import ServerSection
 from submitd.process.counts import login_limits
 from submitd.process.logins import KNOWN_NETWORKS, SharedLogins, SupervisedLogins
 from submitd.process.pipe import Pipe

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from submitd.config.sections import LogSection
+from submitd.config.serving import LogSection
 from submitd.observe.events import MESSAGE_ACCEPTED, TLS_STARTED
 from submitd.process.logs import open_log
 

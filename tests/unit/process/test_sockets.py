@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from attrs import evolve
 
-from submitd.config.sections import Config, ListenerSection
+from submitd.config.sections import Config
+from submitd.config.serving import ListenerSection
 from submitd.process.sockets import (
     BindAddress,
     CannotBind,
