@@ -110,6 +110,11 @@ TLS_STARTED: Final = LogEvent("tls-started", Level.DEBUG, "TLS started")
 TLS_FAILED: Final = LogEvent("tls-failed", Level.INFO, "TLS handshake failed")
 LOGIN_SUCCEEDED: Final = LogEvent("login-succeeded", Level.INFO, "logged in")
 LOGIN_FAILED: Final = LogEvent("login-failed", Level.WARN, "log-in refused")
+LOGIN_ABANDONED: Final = LogEvent(
+    "login-abandoned",
+    Level.INFO,
+    "log-in right, but its client did not wait to hear so",
+)
 LOGIN_BRAKED: Final = LogEvent("login-braked", Level.WARN, "log-in put off")
 LOG_INS_ABANDONED: Final = LogEvent(
     "log-ins-abandoned",

@@ -17,6 +17,7 @@ from submitd.mail.envelope import Envelope, SubmittedBy
 from submitd.mail.status import EnhancedCode
 from submitd.mail.trace import Origin, TlsFacts
 from submitd.observe.events import (
+    LOGIN_ABANDONED,
     LOGIN_BRAKED,
     LOGIN_FAILED,
     LOGIN_SUCCEEDED,
@@ -179,7 +180,9 @@ class Desk:
 
     def _note(self, news: LogInEnded | TransactionAborted) -> None:
         if isinstance(news, LogInEnded):
-            self._end_log_in(is_told=news.is_told)
+            # Unless the client was gone before the session came to say so.
+            if self._proved is not None:
+                self._end_log_in(is_told=news.is_told)
         else:
             self.abandon()
 
@@ -285,7 +288,7 @@ class Desk:
 
     def _end_log_in(self, *, is_told: bool) -> None:
         """Logged in is who knows it; of others nothing is kept."""
-        assert self._proved is not None, "it was answered with 235"  # noqa: S101
+        assert self._proved is not None  # noqa: S101
         services, (who, facts) = self._services, self._proved
         self._proved = None
         if is_told:
@@ -295,12 +298,7 @@ class Desk:
         else:
             self._give_place()
             services.metrics.logins.labels("abandoned").inc()
-            services.events.emit(
-                LOGIN_FAILED,
-                login=who.login,
-                reason="right, but the client did not wait to hear so",
-                **facts,
-            )
+            services.events.emit(LOGIN_ABANDONED, login=who.login, **facts)
 
     async def _take_place(self, login: str) -> bool:
         if not await self._services.places.opened(login):

@@ -247,7 +247,7 @@ class SubmissionProtocol(Connection):
         if self._last_look is not None:
             self._last_look.cancel()
         factory = self.factory
-        if self._handshaking:
+        if self._handshaking and self._end == "lost":
             self._end = "tls"
             factory.events.emit(
                 TLS_FAILED,

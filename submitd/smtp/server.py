@@ -40,6 +40,10 @@ _MOST_BEFORE_LOG_IN: Final = 100
 _MOST_ANNOUNCED: Final = 999_999
 """No limit has more digits (RFC 9422 section 4)."""
 
+_MOST_PUT_OFF: Final = 10
+"""Log-ins of a session that could not be looked at: each may cost all the time that a
+directory is given."""
+
 _AUTH_LINE: Final = 12288
 """Octets that a line of a log-in may have (RFC 4954 section 4)."""
 
@@ -147,6 +151,7 @@ class ServerSession(Conversation):
         self._faults = 0
         self._small_talk = 0
         self._failed_log_ins = 0
+        self._put_off_log_ins = 0
         self._has_failed = self._is_proved = False
         # What was pipelined behind a refused MAIL or BDAT is in error only
         # because of that one, and is not held against the client.
@@ -488,6 +493,9 @@ class ServerSession(Conversation):
                 # No guess was made, but each of them takes its time, and the brake
                 # holds: who goes on here only keeps others out.
                 self._count_failure()
+            self._put_off_log_ins += 1
+            if self._put_off_log_ins >= _MOST_PUT_OFF:
+                self._close(reply.TOO_MANY_LOG_INS)
         else:
             self._object(verdict)
             # What is malformed costs as much to look at as a guess does.

@@ -6,9 +6,10 @@ from typing import Any, cast
 
 import pytest
 from attrs import evolve
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from submitd.auth.errors import AskedAlready, DirectoryUnavailable
+from submitd.auth.errors import AskedAlready, DirectoryUnavailable, TooManyFailures
 from submitd.auth.submitter import Anything, Permission, Submitter
 from submitd.mail.envelope import Body
 from submitd.mail.usage import Stored, Usage
@@ -26,7 +27,7 @@ from submitd.server.desk import (
 )
 from submitd.server.intake import ContentRules
 from submitd.smtp.event import LogInEnded, PasswordOffered, SenderOffered
-from submitd.smtp.reply import Reply
+from submitd.smtp.reply import BRAKED, Reply
 from submitd.smtp.server import ServerSession
 from submitd.spool.store import SpoolUnavailable
 from tests.support.awaited import awaited
@@ -146,11 +147,11 @@ def test_a_log_in_that_its_client_gave_up_is_none_and_holds_no_place() -> None:
     _, desk = make_desk(events, metrics, portal=Portal(), places=places)
     log_in(desk, "alice")
     desk.answer(LogInEnded(is_told=False))
-    assert (events.names, places.taken) == (["login-failed"], [])
+    assert (events.names, places.taken) == (["login-abandoned"], [])
     log_in(desk, "bob")
     desk.close()
 
-    assert events.names == ["login-failed", "login-failed"]
+    assert events.names == ["login-abandoned", "login-abandoned"]
     assert [facts["login"] for _, facts in events.emitted] == ["alice", "bob"]
     assert results(metrics) == (None, 2)
     assert places.taken == []
@@ -163,7 +164,44 @@ def test_a_log_in_whose_client_is_gone_before_the_answer_holds_no_place() -> Non
     assert log_in(desk, "alice") == LOGGED_IN
     assert places.taken == []
     desk.answer(LogInEnded(is_told=False))
-    assert events.names == ["login-failed"]
+    assert events.names == ["login-abandoned"]
+
+
+def test_what_a_session_says_of_a_log_in_behind_its_clients_end_is_no_news() -> None:
+    """It had more to send than the client read, when the connection broke."""
+    places, events, metrics = Places(), RecordedEvents(), Metrics()
+    _, desk = make_desk(events, metrics, portal=Portal(), places=places)
+    log_in(desk, "alice")
+    desk.close()
+    desk.answer(LogInEnded(is_told=True))
+    assert events.names == ["login-abandoned"]
+    assert results(metrics) == (None, 1)
+    assert places.taken == []
+
+
+class Braking(Portal):
+    """It has everybody wait."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    async def login(self, authcid: str, *others: Any) -> Submitter:  # noqa: ANN401
+        await others[-1].pause(self.clock, 30.0)
+        raise TooManyFailures(authcid)
+
+
+def test_nobody_is_put_off_who_is_gone() -> None:
+    """A crowd that comes and goes would pile up."""
+    clock, events = Clock(), RecordedEvents()
+    _, desk = make_desk(events, Metrics(), portal=Braking(clock))
+    asked = desk.answer(PasswordOffered("PLAIN", "alice", "", "x"))
+    assert isinstance(asked, Awaitable)
+    heard: list[object] = []
+    Deferred.fromCoroutine(cast("Any", asked)).addCallback(heard.append)
+    assert heard == []
+    desk.close()
+    assert heard == [BRAKED]
+    assert clock.getDelayedCalls() == []
 
 
 class Silent(Portal):

@@ -57,6 +57,17 @@ def test_where_all_places_are_taken_who_was_there_first_gives_way() -> None:
     assert here.events.emitted[-1][1]["end"] == "displaced"
 
 
+def test_who_gives_way_within_a_handshake_has_made_no_fault_of_it() -> None:
+    here = site(Counts(in_all=1))
+    first = here.connect("198.51.100.1")
+    first.protocol._handshaking = True
+    here.connect("198.51.100.2")
+    assert first.disconnected
+    lose(first)
+    assert "tls-failed" not in here.events.names
+    assert here.events.emitted[-1][1]["end"] == "displaced"
+
+
 def test_one_of_those_who_are_most_from_one_address_gives_way() -> None:
     """Who comes alone, on a slow line, has time: a crowd makes room for itself."""
     counts = Counts(in_all=4)
