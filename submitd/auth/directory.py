@@ -68,7 +68,8 @@ class People:
         """The login of this entry, the same by whichever of its names it was found.
 
         The value that its DN begins with; else the least of them: a directory
-        gives them in any order. All that is counted is counted by it.
+        gives them in any order. What is sent is counted by it, and sessions are;
+        failed log-ins are counted by the name that was typed.
 
         Raises:
             DirectoryUnavailable: the entry has no such attribute.

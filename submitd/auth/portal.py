@@ -1,5 +1,6 @@
 """The way in: throttle, cache, portal, and the submitter at the end."""
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
@@ -189,7 +190,9 @@ class LoginPortal:
         # it would tell a right password whatever their standing.
         proved = f"{counted_as(client)} {mark}"
         if (known := self._cached(proved)) is not None:
-            return self._acting_as(known, authcid, authzid)
+            # Who may not act so is refused below, and counted.
+            with contextlib.suppress(UnauthorizedLogin):
+                return self._acting_as(known, authcid, authzid)
 
         async def ask() -> Submitter:
             submitter = await self._ask_unless_refused(mark, authcid, password)
@@ -277,28 +280,32 @@ class LoginPortal:
         began = self._clock.seconds()
         audience = audience or Audience()
         place = await self._place(attempt, audience)
-        outcome = Outcome.CANNOT_TELL
+        outcome, costs_time = Outcome.CANNOT_TELL, False
         try:
             submitter = await ask()
             outcome = Outcome.RIGHT
+            if not attempt.is_guessable:
+                # The same token may have come while its issuer was not asked.
+                self._questions.closed(attempt)
             if not attempt.account:
                 attempt = evolve(attempt, account=self._account(submitter.login))
             return submitter
         except UnauthorizedLogin as refusal:
-            outcome = Outcome.WRONG
+            outcome, costs_time = Outcome.WRONG, True
             if isinstance(refusal, AccountLocked):
                 self._events.emit(
                     ACCOUNT_LOCKED, login=attempt.account, reason=str(refusal)
                 )
             raise
         except AskedAlready:
+            costs_time = True
             self._questions.opened(attempt)
             raise
         finally:
             self._counts.ended(attempt, place, outcome)
-            if outcome is Outcome.WRONG:
+            if costs_time:
                 # How long a directory takes to say no tells whether it knows the
-                # name.
+                # name. And nobody is to ask as fast as they can.
                 taken = self._clock.seconds() - began
                 wait = _STEP - taken % _STEP + place.delay
                 await audience.pause(self._clock, wait)

@@ -324,15 +324,21 @@ class Proofs:
 
         async def prove() -> str:
             refusal = "the certificate names nobody who is known here"
+            lock: AccountLocked | None = None
             for name in sorted(logins, key=lambda one: not self._is(wanted, one)):
                 try:
                     login = await self._account(name)
                 except NotTheirs:
                     continue
+                except AccountLocked as found:
+                    if not wanted or self._is(wanted, name):
+                        raise
+                    lock = found
+                    continue
                 if not wanted or self._is(wanted, name, login):
                     return login
                 refusal = _ANOTHER
-            raise UnauthorizedLogin(refusal)
+            raise lock or UnauthorizedLogin(refusal)
 
         return Shown(
             account=wanted,

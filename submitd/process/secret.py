@@ -24,7 +24,8 @@ def kept_secret(folder: Path, events: Events) -> bytes:
     """
     file = folder / FILE
     try:
-        if found := _read(file):
+        found = _read(file)
+        if len(found) == _SIZE:
             return found
     except OSError as problem:
         return _for_this_start(file, problem, events)
@@ -33,18 +34,19 @@ def kept_secret(folder: Path, events: Events) -> bytes:
         replace_durably(file, made)
     except OSError as problem:
         return _for_this_start(file, problem, events)
-    events.emit(LOG_IN_SECRET_MADE, file=str(file))
+    # What was copied from another host, and not whole, is none.
+    reason = f"what was there had not {_SIZE} octets" if found else None
+    events.emit(LOG_IN_SECRET_MADE, file=str(file), reason=reason)
     return made
 
 
 def _read(file: Path) -> bytes:
-    """Empty: there is none, or what is there is none. Raises OSError."""
+    """Empty: there is none. Raises OSError."""
     try:
         with file.open("rb") as opened:
-            found = opened.read(_SIZE + 1)
+            return opened.read(_SIZE + 1)
     except FileNotFoundError:
         return b""
-    return found if len(found) == _SIZE else b""
 
 
 def _for_this_start(file: Path, problem: OSError, events: Events) -> bytes:

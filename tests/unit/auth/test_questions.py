@@ -32,8 +32,29 @@ class Site:
 def test_so_many_are_borne_and_each_one_more_makes_the_oldest_a_failure() -> None:
     site = Site()
     asked = site.ask(20)
-    assert site.failed == []
+    site.clock.advance(31)
     asked += site.ask(3)
+    # These may yet be come back to.
+    assert site.failed == []
+    site.clock.advance(31)
+    site.ask(1)
+    assert site.failed == asked[:3]
+
+
+def test_an_office_that_comes_all_at_once_is_no_flood() -> None:
+    site = Site()
+    asked = site.ask(150)
+    site.clock.advance(2)
+    for one in asked:
+        site.open.closed(one)
+    site.clock.advance(60)
+    site.ask(20)
+    assert site.failed == []
+
+
+def test_nobody_has_more_than_so_many_under_way() -> None:
+    site = Site()
+    asked = site.ask(203)
     assert site.failed == asked[:3]
 
 
@@ -45,7 +66,8 @@ def test_who_comes_back_is_never_a_failure_whatever_others_there_do() -> None:
         (honest,) = site.ask(1)
         site.open.closed(honest)
         site.open.closed(honest)
-    assert site.failed == others[:81]
+        site.clock.advance(1)
+    assert site.failed == others[:49]
     site.open.closed(Attempt("198.51.100.9", "nobody", "1"))
 
 
@@ -60,18 +82,28 @@ def test_who_breaks_off_now_and_then_is_not_hurt() -> None:
 def test_each_address_has_its_own() -> None:
     site = Site()
     for number in range(1, 10):
-        site.ask(20, f"192.0.2.{number}")
+        site.ask(200, f"192.0.2.{number}")
     assert site.failed == []
-    site.ask(11, "2001:db8::1")
-    site.ask(10, "2001:db8::2")
+    # An IPv6 network of 64 bits is one.
+    site.ask(101, "2001:db8::1")
+    site.ask(100, "2001:db8::2")
     assert len(site.failed) == 1
 
 
-def test_one_question_again_and_again_is_one() -> None:
+def test_one_question_again_and_again_is_a_flood_too() -> None:
+    """Until it is answered; and however long that takes."""
     site = Site()
-    for _ in range(100):
-        site.open.opened(Attempt(HERE, "", "one token"))
-    assert site.failed == []
+    one = Attempt(HERE, "", "one token")
+    for _ in range(60):
+        site.open.opened(one)
+        site.clock.advance(10)
+    assert site.failed == [one] * 36
+    site.open.closed(one)
+    site.clock.advance(901)
+    for _ in range(20):
+        site.open.opened(one)
+        site.clock.advance(901)
+    assert site.failed == [one] * 36
 
 
 def test_the_log_tells_it_once_for_each_flood() -> None:
@@ -79,7 +111,7 @@ def test_the_log_tells_it_once_for_each_flood() -> None:
     site.ask(500)
     assert site.events.emitted == [("log-ins-abandoned", {"client": HERE})]
     site.clock.advance(901)
-    site.ask(20)
+    site.ask(200)
     assert len(site.events.emitted) == 1
     site.ask(10)
     assert len(site.events.emitted) == 2
@@ -89,7 +121,7 @@ def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("submitd.auth.questions._MOST_ADDRESSES", 2)
     site = Site()
     for number in range(1, 4):
-        site.ask(20, f"192.0.2.{number}")
+        site.ask(200, f"192.0.2.{number}")
     site.ask(1, "192.0.2.1")
     assert site.failed == []
     site.ask(1, "192.0.2.3")

@@ -27,6 +27,8 @@ def test_one_that_is_damaged_is_made_anew(tmp_path: Path, content: bytes) -> Non
     assert (len(made), made == content) == (32, False)
     assert kept_secret(tmp_path, events) == made
     assert events.names == ["log-in-secret-made"]
+    reason = events.emitted[0][1]["reason"]
+    assert reason == ("what was there had not 32 octets" if content else None)
 
 
 def test_where_it_cannot_be_kept_the_server_starts_all_the_same(tmp_path: Path) -> None:
