@@ -145,9 +145,8 @@ class Allowance:
         charge = evolve(
             self._charge(lambda usage: check_held(quota, usage, size), size),
             reason=reason,
-            notices=Notices()
-            if over.usage.noticed
-            else self._shared.notices.make(message, self._who, reason),
+            # Left out in the transaction where somebody was told a moment ago.
+            notices=self._shared.notices.make(message, self._who, reason),
         )
         kept = await intake.accept_within(evolve(message, held=True), tail, charge)
         if isinstance(kept, Over):

@@ -58,7 +58,8 @@ class _Upload:
         self._owner = owner
         self._chunks = 0
         self._octets = 0
-        self._abandoned = False
+        self._has_ended = False
+        """Accepted or abandoned: its chunks are the message's, or nobody's."""
 
     async def write(self, chunk: bytes) -> None:
         """As `Intake.write`."""
@@ -74,20 +75,22 @@ class _Upload:
 
     async def _end(self, work: Work, octets: int) -> Any:  # noqa: ANN401
         """Commit what they belong to, or abandon them."""
-        if self._abandoned:
-            raise SpoolUnavailable("the upload was abandoned")
+        if self._has_ended:
+            raise SpoolUnavailable("the upload has ended")
         try:
-            return await self._committer.submit(work, octets=octets)
+            kept = await self._committer.submit(work, octets=octets)
         except statements.Incomplete as problem:
             await self.abandon()
             raise SpoolUnavailable(str(problem)) from problem
         except (SpoolUnavailable, LookupError):
             await self.abandon()
             raise
+        self._has_ended = not isinstance(kept, Over)
+        return kept
 
     async def abandon(self) -> None:
         """As `Intake.abandon`."""
-        done, self._abandoned = self._abandoned, True
+        done, self._has_ended = self._has_ended, True
         if done or not self._chunks:
             return
         try:

@@ -121,6 +121,18 @@ async def test_an_abandoned_upload_leaves_nothing(tmp_path: Path) -> None:
 
 
 @in_reactor
+async def test_what_was_accepted_cannot_be_abandoned(tmp_path: Path) -> None:
+    """A fault between the commit and the reply must not take its content away."""
+    async with Spooling(tmp_path) as s:
+        intake = s.spool.open_intake()
+        await intake.write(b"x" * CHUNK)
+        accepted = await intake.accept(message(intake), b"tail")
+        await intake.abandon()
+        body = b"".join(s.store.read_body(accepted.queue_id))
+        assert body == b"x" * CHUNK + b"tail"
+
+
+@in_reactor
 async def test_uploads_of_the_dead_are_swept(tmp_path: Path) -> None:
     async with Spooling(tmp_path) as s:
         intake = s.spool.open_intake()
@@ -415,6 +427,7 @@ async def test_one_bad_item_does_not_undo_the_others(tmp_path: Path) -> None:
         intake = s.spool.open_intake()
         again = message(intake)
         await intake.accept(again, b"")
+        intake = s.spool.open_intake()
         with pytest.raises(SpoolUnavailable, match="UNIQUE"):
             await intake.accept(again, b"")
         with pytest.raises(LookupError):

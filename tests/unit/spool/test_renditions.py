@@ -84,7 +84,7 @@ async def test_no_form_is_kept_of_a_message_that_is_gone(tmp_path: Path) -> None
         await s.spool.record(accepted.queue_id, [result()])
         with pytest.raises(LookupError):
             await intake.finish(b"\r\n", b"")
-        with pytest.raises(SpoolUnavailable, match="abandoned"):
+        with pytest.raises(SpoolUnavailable, match="ended"):
             await intake.finish(b"\r\n", b"")
         assert (rows(s, "rendition"), rows(s, "chunk"), rows(s, "intake")) == (0, 0, 0)
 
