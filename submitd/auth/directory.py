@@ -79,9 +79,7 @@ class People:
             raise DirectoryUnavailable(
                 f"{entry.dn} has no {self.rules.uid_attribute} that we may read"
             )
-        attribute, dn = self.rules.uid_attribute, entry.dn.casefold()
-        starts = {f"{attribute}={one}".casefold(): one for one in values}
-        named = [starts[one] for one in starts if dn.startswith((f"{one},", f"{one}+"))]
+        named = [one for one in values if entry.is_named(one)]
         return min(named or values, key=lambda one: (one.casefold(), one))
 
     async def lock_of(self, entry: "Entry") -> str:

@@ -5,13 +5,18 @@ reconnection, one bind in flight on a connection of its own, and TLS that
 checks the server's name.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import frozen
 from ldaptor import ldapfilter
 from ldaptor.protocols import pureldap
+from ldaptor.protocols.ldap.distinguishedname import (
+    DistinguishedName,
+    InvalidRelativeDistinguishedName,
+)
 from ldaptor.protocols.ldap.ldapclient import (
     LDAPClient,
     LDAPClientConnectionLostException,
@@ -82,6 +87,26 @@ class Entry:
     def values(self, attribute: str) -> tuple[str, ...]:
         """All values of an attribute; none where it is not there."""
         return self.attributes.get(attribute.lower(), ())
+
+    def is_named(self, value: str) -> bool:
+        """True where its DN begins with this value, of any attribute (RFC 4514)."""
+        try:
+            rdn, *_ = DistinguishedName(self.dn).split()
+        except (InvalidRelativeDistinguishedName, ValueError):
+            return False
+        return any(_plainly(value) in _forms(pair.value) for pair in rdn.split())
+
+
+def _forms(value: str) -> Iterator[str]:
+    yield _plainly(value)
+    with suppress(UnicodeError):
+        # ldaptor makes a character of each octet that is escaped.
+        yield _plainly(value.encode("latin-1").decode())
+
+
+def _plainly(value: str) -> str:
+    """As directories compare them: case and the number of spaces are nothing."""
+    return " ".join(value.split()).casefold()
 
 
 class Filter:

@@ -66,6 +66,10 @@ def test_a_bind_proves_and_the_directory_spells_the_name() -> None:
         ("UID=Alice+cn=Alice Liddell,ou=users,dc=example", "alice"),
         ("cn=Alice Liddell,ou=users,dc=example", "a.liddell"),
         ("uid=alicel,ou=users,dc=example", "a.liddell"),
+        ("cn=Liddell+userid = Alice ,ou=users,dc=example", "alice"),
+        ("uid=a\\2eliddell,dc=example", "a.liddell"),
+        ("", "a.liddell"),
+        ("no name at all", "a.liddell"),
     ],
 )
 def test_an_entry_with_several_names_is_one_login(dn: str, login: str) -> None:
@@ -76,6 +80,13 @@ def test_an_entry_with_several_names_is_one_login(dn: str, login: str) -> None:
         assert people(KnownEntries()).uid(found) == login
         checker = DirectoryChecker(people(KnownEntries([found], {dn: "wonderland"})))
         assert awaited(checker.prove(names[0], "wonderland")) == login
+
+
+def test_an_entry_is_named_by_what_its_dn_says() -> None:
+    for dn in ("uid=\\c3\\a4rger,dc=x", "uid=\u00c4rger,dc=x", "cn=x+uid=\u00e4rger"):
+        assert Entry(dn, {}).is_named("\u00e4rger")
+    assert Entry("uid=al  ice,dc=x", {}).is_named("al ice")
+    assert not Entry("cn=x,uid=alice", {}).is_named("alice")
 
 
 def test_an_unknown_user_costs_a_bind_too() -> None:
