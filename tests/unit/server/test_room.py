@@ -255,17 +255,118 @@ def test_a_crowd_that_gives_way_does_not_pile_up() -> None:
     assert wires[-1].closing
 
 
-def test_a_stranger_may_give_way_before_the_proxy_s_header_of_the_next() -> None:
+def test_nobody_gives_way_to_who_is_gone_by_then() -> None:
+    """Nor is its place counted any more."""
+    counts = Counts(in_all=1)
+    here = site(counts)
+    first = here.connect("198.51.100.1")
+    counts.is_slow = True
+    late = here.connect("198.51.100.2")
+    counts.answer()
+    lose(late)
+    counts.answer()
+
+    assert first.value() == GREETING
+    assert (counts.all, counts.taken) == (1, ["198.51.100.1"])
+    assert len(here.factory.strangers) == 1
+
+
+def through_proxy(here: Site, client: str) -> Wire:
+    wire = here.connect()
+    say(wire, HEADER.replace(b"198.51.100.7", client.encode()))
+    return wire
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_behind_a_proxy_who_gives_way_does_so_when_it_is_known_to_whom(
+    is_slow: bool,
+) -> None:
     counts = Counts(in_all=1)
     here = Site(counts)
-    first = here.connect()
-    say(first, HEADER)
+    first = through_proxy(here, "198.51.100.1")
+    counts.is_slow = is_slow
     second = here.connect()
-
-    assert first.closing
+    if not is_slow:
+        assert (here.factory.waiting, second.disconnected) == (1, False)
     say(second, HEADER)
+    assert first.closing is not is_slow
+    for _ in range(3):
+        counts.answer()
+
+    assert first.value() == GREETING + TOO_MANY
     assert second.value() == GREETING
     assert (counts.all, counts.taken) == (1, ["198.51.100.7"])
+    assert here.factory.waiting == 0
+
+
+def test_behind_a_proxy_who_is_one_too_many_drives_out_nobody_either() -> None:
+    counts = Counts(in_all=4, each=2)
+    here = Site(counts)
+    clients = ["198.51.100.1", "198.51.100.2", "192.0.2.1", "192.0.2.1"]
+    wires = [through_proxy(here, client) for client in clients]
+    again = through_proxy(here, "192.0.2.1")
+
+    assert [wire.value() for wire in wires] == [GREETING] * 4
+    assert again.value() == TOO_MANY
+    assert (counts.all, counts.taken) == (4, clients)
+    assert here.factory.waiting == 0
+
+
+def test_few_wait_for_their_header_without_a_place_and_not_for_long() -> None:
+    counts = Counts(in_all=1)
+    here = Site(counts)
+    first = through_proxy(here, "198.51.100.1")
+    waiting = [here.connect() for _ in range(201)]
+
+    assert [wire.disconnected for wire in waiting] == [False] * 200 + [True]
+    assert here.reason() == "limit"
+    lose(waiting[0])
+    waiting.append(here.connect())
+    assert not waiting[-1].disconnected
+    here.clock.advance(11)
+    assert all(wire.disconnected for wire in waiting[1:])
+    assert here.reason() == "no PROXY header came"
+    for wire in waiting[1:]:
+        lose(wire)
+    assert here.factory.waiting == 0
+    assert first.value() == GREETING
+    assert (counts.all, counts.taken) == (1, ["198.51.100.1"])
+
+
+@pytest.mark.parametrize("answers", [0, 1, 2])
+@pytest.mark.parametrize("in_all", [1, 2])
+def test_who_leaves_a_proxy_while_room_is_looked_for_leaves_nothing_counted(
+    answers: int, in_all: int
+) -> None:
+    counts = Counts(in_all=in_all)
+    here = Site(counts)
+    first = through_proxy(here, "198.51.100.1")
+    counts.is_slow = True
+    late = through_proxy(here, "198.51.100.2")
+    for number in range(4):
+        if number == answers:
+            lose(late)
+        counts.answer()
+
+    assert first.value() == GREETING
+    assert (counts.all, counts.taken) == (1, ["198.51.100.1"])
+    assert here.factory.waiting == 0
+
+
+def test_a_place_that_is_free_by_then_is_given_back_by_who_has_waited_and_left() -> (
+    None
+):
+    counts = Counts(in_all=1)
+    here = Site(counts)
+    first = through_proxy(here, "198.51.100.1")
+    late = here.connect()
+    counts.is_slow = True
+    lose(first)
+    say(late, HEADER)
+    lose(late)
+    counts.answer()
+
+    assert (counts.all, counts.taken) == (0, [])
 
 
 # The order, without connections
