@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -15,6 +16,9 @@ from submitd.server.proxied import ProxiedConnection
 from submitd.server.submission import AnswersEvents, SubmissionProtocol, TimeLimits
 from submitd.smtp.server import ServerSession
 from submitd.tls.server import ServerTls
+
+_MOST_WAITING: Final = 200
+"""A proxy sends its header at once, so few wait; each is a socket beyond the limit."""
 
 
 class SubmissionFactory(Factory):
@@ -61,6 +65,9 @@ class SubmissionFactory(Factory):
         self.turning_away = 0
         """Connections that hear that they are not wanted."""
 
+        self.waiting = 0
+        """Connections of proxies that have no place yet; their header is to come."""
+
         self.look_again = 5.0
         self._open: set[SubmissionProtocol] = set()
         self._unnamed: set[ProxiedConnection] = set()
@@ -73,23 +80,29 @@ class SubmissionFactory(Factory):
             return ProxiedConnection(self, session_id, client)
         return SubmissionProtocol(self, session_id, client)
 
-    async def find_room(self, address: str | None) -> bool:
+    async def find_room(self, address: str, is_gone: Callable[[], bool]) -> bool:
         """Count one more; a stranger gives way where no place is left for anybody.
 
         False: there is no room. Nobody gives way to who is one too many from
-        ``address``.
+        ``address``, nor to who does not wait for it any more (``is_gone``).
         """
         counts = self.counts
         room = await settled(counts.opened(address))
         if room is not Room.FULL or not self.strangers:
             return room is Room.FOUND
-        if address is not None and not await settled(counts.named(address)):
+        if not await settled(counts.named(address)):
             # Others from there have come at the same moment.
             return False
-        gone = self.strangers.make_room()
-        if (spare := address if gone is None else gone) is not None:
-            counts.unnamed(spare)
+        gone = None if is_gone() else self.strangers.make_room()
+        counts.unnamed(address if gone is None else gone)
         return gone is not None
+
+    def may_wait(self) -> bool:
+        """Whether a proxy's connection may wait, uncounted, for its header.
+
+        Where no stranger could give way to it that is no use.
+        """
+        return bool(self.strangers) and self.waiting < _MOST_WAITING
 
     def expect(self, connection: ProxiedConnection) -> None:
         """A proxy has come, and will say for whom."""

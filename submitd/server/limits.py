@@ -3,11 +3,11 @@
 from collections import OrderedDict
 from collections.abc import Awaitable
 from enum import Enum, auto
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from attrs import Factory, define
 
-from submitd.mail.network import counted_as
+from submitd.mail.network import counted_as, neighbourhood
 
 T = TypeVar("T")
 
@@ -66,13 +66,59 @@ class Stranger(Protocol):
         """
 
 
+_A_CROWD: Final = 10
+"""Strangers of one place, from which on it has more than others may need."""
+
+
+class _Sizes:
+    """How many there are of each place."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, int] = {}
+        self._by_size: dict[int, OrderedDict[str, None]] = {}
+        self._most = 0
+
+    def crowd(self) -> str | None:
+        """Where most are, and of such places for the longest; None: few everywhere."""
+        if self._most < _A_CROWD:
+            return None
+        return next(iter(self._by_size[self._most]))
+
+    def more(self, where: str) -> None:
+        """One more."""
+        before = self._of.get(where, 0)
+        self._move(where, before, before + 1)
+
+    def less(self, where: str) -> None:
+        """One less."""
+        before = self._of[where]
+        self._move(where, before, before - 1)
+
+    def _move(self, where: str, before: int, after: int) -> None:
+        """Sizes change by one, so the greatest is never searched for."""
+        if before:
+            del self._by_size[before][where]
+            if not self._by_size[before]:
+                del self._by_size[before]
+        if after:
+            self._of[where] = after
+            self._by_size.setdefault(after, OrderedDict())[where] = None
+        else:
+            del self._of[where]
+        if after > self._most or self._most not in self._by_size:
+            self._most = after
+
+
 @define
-class _Crowd:
-    """The strangers of one address, in the order in which they came to be so."""
+class _Group:
+    """The strangers of one place, in the order in which they came to be so."""
 
     idle: OrderedDict[Stranger, None] = Factory(OrderedDict)
     answered: OrderedDict[Stranger, None] = Factory(OrderedDict)
     """A question of theirs is open."""
+
+    sizes: _Sizes = Factory(_Sizes)
+    """Of the addresses in it, where it is a network."""
 
     def __len__(self) -> int:
         return len(self.idle) + len(self.answered)
@@ -83,11 +129,13 @@ class Strangers:
 
     Anybody can open connections and say nothing, or come and go by the thousand. Where
     they have taken every place one of them gives way to the next: first who has been
-    sent away and does not go. Then one of the address that has most of them, for whom
-    nobody knows is to be as good as any other, and a client on a slow line comes alone;
-    among addresses that have as many, the one that has had them longest. Of that
-    address it is the one that has been idle longest, and who is being answered where
-    none is idle.
+    sent away and does not go. Then one of the network (`neighbourhood`) that has a
+    crowd of them, the greatest first, for whom nobody knows is to be as good as any
+    other; there one of the address that has a crowd, if one has. Of those it is the
+    one that has been idle longest, and who is being answered where none is idle.
+
+    Where there are few from everywhere the oldest goes: an office behind one address
+    has some at a time, and must not lose them all to who has many addresses.
 
     Whatever happens costs the same, however many there are.
     """
@@ -95,12 +143,13 @@ class Strangers:
     # The first of a plain dict is searched for behind all that were taken out.
 
     def __init__(self) -> None:
-        self._from: dict[Stranger, str] = {}
-        self._crowds: dict[str, _Crowd] = {}
-        self._by_size: dict[int, OrderedDict[str, None]] = {}
-        self._most = 0
-        """Strangers of the address that has most of them."""
+        self._from: OrderedDict[Stranger, tuple[str, str]] = OrderedDict()
+        """Network and address of each, in the order in which they came."""
 
+        self._groups: dict[str, _Group] = {}
+        """By network, and by address: no network is written as an address is."""
+
+        self._networks = _Sizes()
         self._leaving: OrderedDict[Stranger, None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -108,17 +157,18 @@ class Strangers:
 
     def add(self, one: Stranger, address: str) -> None:
         """One that has just come from ``address``."""
-        where = self._from[one] = counted_as(address)
-        crowd = self._crowds.setdefault(where, _Crowd())
-        size = len(crowd)
-        crowd.idle[one] = None
-        self._resize(where, size, size + 1)
+        network, host = neighbourhood(address), counted_as(address)
+        self._from[one] = network, host
+        for where in (network, host):
+            self._groups.setdefault(where, _Group()).idle[one] = None
+        self._networks.more(network)
+        self._groups[network].sizes.more(host)
 
     def answering(self, one: Stranger, *, is_open: bool) -> None:
         """A question of this one is open, or is no more."""
-        if (where := self._from.get(one)) is not None:
-            crowd = self._crowds[where]
-            before, after = crowd.idle, crowd.answered
+        for where in self._from.get(one, ()):
+            group = self._groups[where]
+            before, after = group.idle, group.answered
             if not is_open:
                 before, after = after, before
             before.pop(one, None)
@@ -133,15 +183,18 @@ class Strangers:
     def discard(self, one: Stranger) -> None:
         """It has logged in, or is gone."""
         self._leaving.pop(one, None)
-        where = self._from.pop(one, None)
-        if where is not None:
-            crowd = self._crowds[where]
-            size = len(crowd)
-            crowd.idle.pop(one, None)
-            crowd.answered.pop(one, None)
-            if not crowd:
-                del self._crowds[where]
-            self._resize(where, size, size - 1)
+        places = self._from.pop(one, None)
+        if places is None:
+            return
+        network, host = places
+        self._groups[network].sizes.less(host)
+        self._networks.less(network)
+        for where in places:
+            group = self._groups[where]
+            group.idle.pop(one, None)
+            group.answered.pop(one, None)
+            if not group:
+                del self._groups[where]
 
     def make_room(self) -> str | None:
         """Have one give way, as `Stranger.give_way`; None: there is none."""
@@ -154,21 +207,13 @@ class Strangers:
     def _next(self) -> Stranger | None:
         if self._leaving:
             return next(iter(self._leaving))
-        if not self._most:
-            return None
-        crowd = self._crowds[next(iter(self._by_size[self._most]))]
-        return next(iter(crowd.idle or crowd.answered))
-
-    def _resize(self, where: str, before: int, after: int) -> None:
-        """Sizes change by one, so the greatest is never searched for."""
-        if before:
-            del self._by_size[before][where]
-            if not self._by_size[before]:
-                del self._by_size[before]
-        if after:
-            self._by_size.setdefault(after, OrderedDict())[where] = None
-        if after > self._most or self._most not in self._by_size:
-            self._most = after
+        network = self._networks.crowd()
+        if network is None:
+            return next(iter(self._from), None)
+        group = self._groups[network]
+        if (host := group.sizes.crowd()) is not None:
+            group = self._groups[host]
+        return next(iter(group.idle or group.answered))
 
 
 async def settled(answer: T | Awaitable[T]) -> T:

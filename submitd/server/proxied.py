@@ -9,6 +9,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from submitd.observe.events import SESSION_BROKEN, SESSION_REFUSED
+from submitd.server.limits import Room, settled
 from submitd.server.proxy import BadProxyHeader, read_proxy_header
 from submitd.server.submission import SubmissionProtocol
 
@@ -22,7 +23,8 @@ _HEADER_TIME: Final = 10.0
 class ProxiedConnection(Connection):
     """A proxy's connection, until its header has said whose it is.
 
-    It holds a place among all connections from the start.
+    It holds a place among all connections from the start, or waits without one where
+    there is none: nobody gives way before it is known to whom.
     """
 
     transport: Any
@@ -36,6 +38,9 @@ class ProxiedConnection(Connection):
         self._arrived = b""
         self._client: str | None = None
         self._counted = False
+        self._waits = False
+        """It has no place, and is to ask for one when its client is known."""
+
         self._paused = False
         self._lost = False
         self._alarm: IDelayedCall | None = None
@@ -85,24 +90,33 @@ class ProxiedConnection(Connection):
 
     async def _enter(self) -> None:
         factory = self._factory
-        counted = await factory.find_room(None)
-        if not counted:
-            self._refuse("limit")
-        elif self._lost:
-            factory.counts.closed(None)
-        else:
+        counted = await settled(factory.counts.opened(None)) is Room.FOUND
+        if self._lost:
+            if counted:
+                factory.counts.closed(None)
+        elif counted:
             self._counted = True
             self._go_on()
+        elif factory.may_wait():
+            self._waits = True
+            factory.waiting += 1
+            self._go_on()
+        else:
+            self._refuse("limit")
 
     def _go_on(self) -> None:
-        """Hand it over, where both are known: that there is room, and for whom."""
-        if not self._counted or self._client is None or self._lost:
+        """Hand it over, where both are known: whether there is room, and for whom."""
+        if not (self._counted or self._waits) or self._client is None or self._lost:
             return
         self._leave()
-        self._counted = False
+        counted, self._counted = self._counted, False
         transport = self.transport
         protocol = SubmissionProtocol(
-            self._factory, self._id, self._client, proxy=self._proxy
+            self._factory,
+            self._id,
+            self._client,
+            proxy=self._proxy,
+            counted=counted,
         )
         transport.protocol = protocol
         protocol.makeConnection(transport)
@@ -114,6 +128,9 @@ class ProxiedConnection(Connection):
 
     def _leave(self) -> None:
         self._factory.expect_no_more(self)
+        if self._waits:
+            self._waits = False
+            self._factory.waiting -= 1
         if self._alarm is not None and self._alarm.active():
             self._alarm.cancel()
 

@@ -121,8 +121,12 @@ class SubmissionProtocol(Connection):
         client: str,
         *,
         proxy: str | None = None,
+        counted: bool = False,
     ) -> None:
-        """``proxy``: who speaks for the client. The connection is counted already."""
+        """``proxy``: who speaks for the client.
+
+        ``counted``: in all, but not from its address.
+        """
         self.factory: SubmissionFactory = factory
         self._id = session_id
         self._client = client
@@ -136,7 +140,7 @@ class SubmissionProtocol(Connection):
         """The client does not read what it is told."""
 
         self._counted_as: str | None = None
-        self._counted = proxy is not None
+        self._counted = counted
         self._turned_away = False
         self._most_unread = _MOST_UNREAD
         self._whole_read: int | None = None
@@ -325,23 +329,27 @@ class SubmissionProtocol(Connection):
 
     def _enter(self) -> None:
         factory = self.factory
-        if self._proxy is None:
-            self._drive(self._enter_by(factory.find_room(self._client)))
-        else:
-            self._drive(self._enter_by(settled(factory.counts.named(self._client))))
+        self._drive(
+            self._enter_by(
+                settled(factory.counts.named(self._client))
+                if self._counted
+                else factory.find_room(self._client, lambda: self._lost),
+                was_counted=self._counted,
+            )
+        )
 
-    async def _enter_by(self, admission: Awaitable[bool]) -> None:
+    async def _enter_by(self, admission: Awaitable[bool], *, was_counted: bool) -> None:
         if not await admission:
             if not self._lost:
                 self._leave_place()
                 self._turn_away(TOO_MANY, "limit")
         elif not self._lost:
             self._admit()
-        elif self._proxy is None:
-            self.factory.counts.closed(self._client)
-        else:
+        elif was_counted:
             # Its place among all was given back when it was lost.
             self.factory.counts.unnamed(self._client)
+        else:
+            self.factory.counts.closed(self._client)
 
     def _admit(self) -> None:
         self._counted, self._counted_as = True, self._client

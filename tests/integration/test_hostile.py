@@ -700,6 +700,41 @@ async def test_a_reset_behind_a_proxy_gives_its_place_back_once(
 
 
 @in_reactor
+async def test_resets_behind_a_proxy_where_all_is_full_leave_nothing_counted(
+    tmp_path: Path,
+) -> None:
+    """They have no place before their header, and one of another's behind it."""
+
+    def opened(server: OneProcess, number: int) -> Attacker:
+        attacker = Attacker(server.port("balanced"))
+        attacker.say(
+            b"PROXY TCP4 198.51.100.%d 192.0.2.1 51234 587\r\n" % (number % 200 + 1)
+        )
+        return attacker
+
+    def attack(server: OneProcess) -> None:
+        stays = [opened(server, number) for number in range(6)]
+        for attacker in stays:
+            attacker.hear(b"220 ")
+        for number in range(300):
+            attacker = opened(server, number)
+            time.sleep(number % 20 / 10_000)  # noqa: TID251 - at every moment
+            attacker.reset()
+        for attacker in stays:
+            attacker.reset()
+
+    more = (
+        f'[listener.balanced]\naddress = "127.0.0.1"\nport = {free_port()}\n'
+        'proxy = ["127.0.0.1"]\n[limits]\nconnections = 6\n'
+    )
+    async with withstanding(tmp_path, more, workers=2) as server:
+        await in_thread(lambda: attack(server))
+        taken = server.supervisor._counts._taken
+        await server.until(lambda: not any(taken.values()))
+        assert "end=displaced" in server.log
+
+
+@in_reactor
 async def test_a_stolen_password_does_not_take_every_place(tmp_path: Path) -> None:
     """Its sessions beyond a number are put off; what they held is given back."""
 

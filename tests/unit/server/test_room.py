@@ -70,13 +70,40 @@ def test_who_gives_way_within_a_handshake_has_made_no_fault_of_it() -> None:
 
 def test_one_of_those_who_are_most_from_one_address_gives_way() -> None:
     """Who comes alone, on a slow line, has time: a crowd makes room for itself."""
-    counts = Counts(in_all=4)
+    counts = Counts(in_all=13, each=20)
     here = site(counts)
     alone = here.connect("198.51.100.1")
-    crowd = [here.connect(f"2001:db8::{number:x}") for number in range(20)]
+    crowd = [here.connect(f"2001:db8::{number:x}") for number in range(40)]
 
     assert alone.value() == GREETING
-    assert [wire.closing for wire in crowd] == [True] * 17 + [False] * 3
+    assert [wire.closing for wire in crowd] == [True] * 28 + [False] * 12
+
+
+def test_an_office_keeps_its_places_where_a_site_comes_from_all_its_addresses() -> None:
+    """65,536 networks of one site are one crowd, and the office behind NAT is none."""
+    counts = Counts(in_all=30)
+    here = site(counts)
+    office = [here.connect("198.51.100.1") for _ in range(5)]
+    crowd = [here.connect(f"2001:db8:1:{number:x}::1") for number in range(100)]
+
+    assert [wire.closing for wire in office] == [False] * 5
+    assert [wire.closing for wire in crowd] == [True] * 75 + [False] * 25
+
+
+def test_an_office_has_as_long_as_who_comes_alone_where_a_crowd_is_everywhere() -> None:
+    counts = Counts(in_all=20)
+    here = site(counts)
+    first = [here.connect(f"10.1.{number}.1") for number in range(10)]
+    office = [here.connect("198.51.100.1") for _ in range(3)]
+    last = [here.connect(f"10.2.{number}.1") for number in range(7)]
+    for number in range(10):
+        here.connect(f"10.3.{number}.1")
+    assert [wire.closing for wire in first] == [True] * 10
+    assert [wire.closing for wire in office] == [False] * 3
+    here.connect("10.4.1.1")
+
+    assert [wire.closing for wire in office] == [True, False, False]
+    assert not any(wire.closing for wire in last)
 
 
 def test_who_has_logged_in_gives_way_to_nobody() -> None:
@@ -168,26 +195,26 @@ def test_who_was_sent_away_and_does_not_go_is_the_first_to_give_way() -> None:
 
 def test_a_crowd_of_those_who_are_being_answered_gives_way_in_the_end() -> None:
     """Or what is put off, time and again, holds all places."""
-    counts = Counts(in_all=3)
+    counts = Counts(in_all=11, each=11)
     here = site(counts)
-    crowd = [here.connect("198.51.100.1") for _ in range(3)]
-    verdicts = [begin_log_in(crowd[number], AUTH * 3) for number in (0, 1)]
-    here.connect("198.51.100.2")
-    here.connect("198.51.100.3")
+    crowd = [here.connect("198.51.100.1") for _ in range(11)]
+    verdicts = [begin_log_in(wire, AUTH * 3) for wire in crowd[:10]]
+    here.connect("203.0.113.2")
+    here.connect("203.0.113.3")
 
     # The idle one first, and then the one that has been at it longest.
-    assert crowd[2].value().endswith(TOO_MANY)
-    assert [wire.disconnected for wire in crowd] == [True, False, False]
-    assert counts.taken == ["198.51.100.1", "198.51.100.2", "198.51.100.3"]
+    assert crowd[10].value().endswith(TOO_MANY)
+    assert [wire.disconnected for wire in crowd] == [True] + [False] * 10
+    assert counts.taken == ["198.51.100.1"] * 9 + ["203.0.113.2", "203.0.113.3"]
     verdicts[0].callback(LOG_IN_REFUSED)
     lose(crowd[0])
     assert b"535" not in crowd[0].value()
     assert here.events.emitted[-1][1]["end"] == "displaced"
-    for verdict, wire in ((verdicts[1], crowd[1]), (None, crowd[2])):
+    lose(crowd[10])
+    for verdict, wire in zip(verdicts[1:], crowd[1:10], strict=True):
         lose(wire)
-        if verdict is not None:
-            verdict.callback(LOG_IN_REFUSED)
-    assert counts.taken == ["198.51.100.2", "198.51.100.3"]
+        verdict.callback(LOG_IN_REFUSED)
+    assert counts.taken == ["203.0.113.2", "203.0.113.3"]
     assert counts.all == 2
 
 
@@ -239,17 +266,118 @@ def test_a_crowd_that_gives_way_does_not_pile_up() -> None:
     assert wires[-1].closing
 
 
-def test_a_stranger_may_give_way_before_the_proxy_s_header_of_the_next() -> None:
+def test_nobody_gives_way_to_who_is_gone_by_then() -> None:
+    """Nor is its place counted any more."""
+    counts = Counts(in_all=1)
+    here = site(counts)
+    first = here.connect("198.51.100.1")
+    counts.is_slow = True
+    late = here.connect("198.51.100.2")
+    counts.answer()
+    lose(late)
+    counts.answer()
+
+    assert first.value() == GREETING
+    assert (counts.all, counts.taken) == (1, ["198.51.100.1"])
+    assert len(here.factory.strangers) == 1
+
+
+def through_proxy(here: Site, client: str) -> Wire:
+    wire = here.connect()
+    say(wire, HEADER.replace(b"198.51.100.7", client.encode()))
+    return wire
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_behind_a_proxy_who_gives_way_does_so_when_it_is_known_to_whom(
+    is_slow: bool,
+) -> None:
     counts = Counts(in_all=1)
     here = Site(counts)
-    first = here.connect()
-    say(first, HEADER)
+    first = through_proxy(here, "198.51.100.1")
+    counts.is_slow = is_slow
     second = here.connect()
-
-    assert first.closing
+    if not is_slow:
+        assert (here.factory.waiting, second.disconnected) == (1, False)
     say(second, HEADER)
+    assert first.closing is not is_slow
+    for _ in range(3):
+        counts.answer()
+
+    assert first.value() == GREETING + TOO_MANY
     assert second.value() == GREETING
     assert (counts.all, counts.taken) == (1, ["198.51.100.7"])
+    assert here.factory.waiting == 0
+
+
+def test_behind_a_proxy_who_is_one_too_many_drives_out_nobody_either() -> None:
+    counts = Counts(in_all=4, each=2)
+    here = Site(counts)
+    clients = ["198.51.100.1", "198.51.100.2", "192.0.2.1", "192.0.2.1"]
+    wires = [through_proxy(here, client) for client in clients]
+    again = through_proxy(here, "192.0.2.1")
+
+    assert [wire.value() for wire in wires] == [GREETING] * 4
+    assert again.value() == TOO_MANY
+    assert (counts.all, counts.taken) == (4, clients)
+    assert here.factory.waiting == 0
+
+
+def test_few_wait_for_their_header_without_a_place_and_not_for_long() -> None:
+    counts = Counts(in_all=1)
+    here = Site(counts)
+    first = through_proxy(here, "198.51.100.1")
+    waiting = [here.connect() for _ in range(201)]
+
+    assert [wire.disconnected for wire in waiting] == [False] * 200 + [True]
+    assert here.reason() == "limit"
+    lose(waiting[0])
+    waiting.append(here.connect())
+    assert not waiting[-1].disconnected
+    here.clock.advance(11)
+    assert all(wire.disconnected for wire in waiting[1:])
+    assert here.reason() == "no PROXY header came"
+    for wire in waiting[1:]:
+        lose(wire)
+    assert here.factory.waiting == 0
+    assert first.value() == GREETING
+    assert (counts.all, counts.taken) == (1, ["198.51.100.1"])
+
+
+@pytest.mark.parametrize("answers", [0, 1, 2])
+@pytest.mark.parametrize("in_all", [1, 2])
+def test_who_leaves_a_proxy_while_room_is_looked_for_leaves_nothing_counted(
+    answers: int, in_all: int
+) -> None:
+    counts = Counts(in_all=in_all)
+    here = Site(counts)
+    first = through_proxy(here, "198.51.100.1")
+    counts.is_slow = True
+    late = through_proxy(here, "198.51.100.2")
+    for number in range(4):
+        if number == answers:
+            lose(late)
+        counts.answer()
+
+    assert first.value() == GREETING
+    assert (counts.all, counts.taken) == (1, ["198.51.100.1"])
+    assert here.factory.waiting == 0
+
+
+def test_a_place_that_is_free_by_then_is_given_back_by_who_has_waited_and_left() -> (
+    None
+):
+    counts = Counts(in_all=1)
+    here = Site(counts)
+    first = through_proxy(here, "198.51.100.1")
+    late = here.connect()
+    counts.is_slow = True
+    lose(first)
+    say(late, HEADER)
+    lose(late)
+    counts.answer()
+
+    assert (counts.all, counts.taken) == (0, [])
 
 
 # The order, without connections
@@ -273,29 +401,53 @@ def drained(strangers: Strangers) -> list[str]:
     return gone
 
 
-def test_the_greatest_crowd_shrinks_first_and_among_equals_the_oldest() -> None:
-    strangers = Strangers()
-    for name in ("a1", "b1", "b2", "c1", "c2", "c3", "d1"):
-        strangers.add(One(name), f"192.0.2.{ord(name[0])}")
+def crowded(strangers: Strangers, **sizes: int) -> None:
+    """So many from each address, a letter, of networks of their own, in turn."""
+    for number in range(max(sizes.values())):
+        for name, size in sizes.items():
+            if number < size:
+                strangers.add(One(f"{name}{number}"), f"10.0.{ord(name)}.1")
 
-    assert len(strangers) == 7
-    assert drained(strangers) == ["c1", "b1", "c2", "a1", "d1", "b2", "c3"]
+
+def test_the_greatest_crowd_shrinks_first_and_then_the_oldest_goes() -> None:
+    strangers = Strangers()
+    crowded(strangers, a=2, b=11, c=12)
+
+    assert len(strangers) == 25
+    assert drained(strangers) == (
+        ["c0", "b0", "c1", "b1", "c2", "a0", "a1", "b2"]
+        + [f"{name}{number}" for number in range(3, 11) for name in "bc"]
+        + ["c11"]
+    )
     assert len(strangers) == 0
+
+
+def test_in_a_network_that_is_crowded_an_address_that_is_goes_first() -> None:
+    """The others of a provider's network must not pay for one of them."""
+    strangers = Strangers()
+    for number in range(9):
+        strangers.add(One(f"other {number}"), "198.51.100.1")
+    for number in range(11):
+        strangers.add(One(f"crowd {number}"), "198.51.100.2")
+
+    assert drained(strangers)[:4] == ["crowd 0", "crowd 1", "other 0", "other 1"]
 
 
 def test_who_leaves_and_who_is_answered_have_their_turn_whatever_came_before() -> None:
     strangers = Strangers()
-    ones = [One(str(number)) for number in range(6)]
+    ones = [One(str(number)) for number in range(16)]
     for one in ones:
         strangers.add(one, "192.0.2.1")
-    for number in (0, 1, 2):
-        strangers.answering(ones[number], is_open=True)
+    for one in ones[:14]:
+        strangers.answering(one, is_open=True)
     strangers.answering(ones[2], is_open=False)
-    strangers.leaving(ones[5])
+    strangers.leaving(ones[15])
     strangers.discard(ones[4])
     for stranger in (One("never seen"), ones[4]):
         strangers.answering(stranger, is_open=True)
         strangers.leaving(stranger)
         strangers.discard(stranger)
 
-    assert drained(strangers) == ["5", "3", "2", "0", "1"]
+    gone = drained(strangers)
+    assert gone[:6] == ["15", "14", "2", "0", "1", "3"]
+    assert gone[6:] == [str(number) for number in range(5, 14)]
