@@ -204,9 +204,8 @@ def _release(store: Store, ids: list[str], wanted: Wanted) -> int:
     By a filter or --all no message is sent earlier than its sender wanted.
     """
     now = datetime.now(UTC)
-    if wanted.queue_ids:
-        store.release_early(ids, now)
-    return store.release_held(ids, now)
+    early = store.release_early(ids, now) if wanted.queue_ids else 0
+    return early + store.release_held(ids, now)
 
 
 def _remove(store: Store, ids: list[str], _: Wanted) -> int:

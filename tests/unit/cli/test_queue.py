@@ -310,6 +310,7 @@ def test_messages_are_held_and_released(queue: Queue) -> None:
     assert queue.objects("release", "--held") == [{"action": "release", "messages": 1}]
     assert queue.ids("--held") == []
     assert "released by the operator" in queue.run("show", one)[1]
+    assert queue.run("release", one) == (0, "release: 0 of 1 messages\n", "")
 
 
 def test_a_retry_makes_messages_due_at_once(queue: Queue) -> None:
