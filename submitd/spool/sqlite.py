@@ -438,6 +438,8 @@ def _condition(wanted: Wanted) -> tuple[str, list[object]]:
             wanted.sender,
             wanted.sender,
         )
+    if wanted.login:
+        also("submitter = ? COLLATE NOCASE", wanted.login)
     below = "EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND {})"
     if wanted.recipient:
         also(below.format("lower(address) = lower(?)"), wanted.recipient)

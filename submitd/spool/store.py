@@ -269,6 +269,9 @@ class Wanted:
     sender: str = ""
     """Reverse-path or login, compared without case."""
 
+    login: str = ""
+    """The submitter's, compared without case: what others sent is not meant."""
+
     recipient: str = ""
     domain: str = ""
     """Domain of a recipient."""

@@ -283,6 +283,8 @@ def test_messages_are_found_by_sender_recipient_domain_and_age(queue: Queue) -> 
     assert queue.ids("--older-than", "2h") == [old]
     assert queue.ids("--older-than", "60") == [old]
     assert queue.ids("--held") == []
+    assert queue.ids("--login=Alice") == [old]
+    assert queue.ids("--login", "Alice@example.org") == []
     assert queue.ids("--sender", "alice", "--domain", "example.com") == []
 
 

@@ -387,6 +387,8 @@ async def test_the_queue_is_searched_by_what_an_operator_knows(tmp_path: Path) -
         assert found(queue_ids=(two.queue_id.lower(), "?", "!" * 12)) == [two.queue_id]
         assert found(sender="ALICE@example.org") == [one.queue_id, held.queue_id]
         assert found(sender="Alice") == [one.queue_id, held.queue_id]
+        assert found(login="ALICE") == [one.queue_id, held.queue_id]
+        assert found(login="alice@example.org") == []
         assert found(recipient="Carol@example.com") == [two.queue_id]
         assert found(domain="EXAMPLE.com") == [two.queue_id]
         assert found(older_than=timedelta(days=1)) == every
