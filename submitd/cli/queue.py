@@ -56,6 +56,9 @@ def _declare_wanted(command: argparse.ArgumentParser, *, ids: bool) -> None:
     if ids:
         command.add_argument("queue_ids", metavar="ID", nargs="*", help="queue ids")
     command.add_argument("--sender", default="", help="reverse-path or login")
+    command.add_argument(
+        "--login", default="", help="login of the submitter, whatever the reverse-path"
+    )
     command.add_argument("--recipient", default="", help="a recipient's address")
     command.add_argument("--domain", default="", help="a recipient's domain")
     command.add_argument(
@@ -91,6 +94,7 @@ def _wanted(options: argparse.Namespace) -> Wanted:
     return Wanted(
         queue_ids=tuple(getattr(options, "queue_ids", ())),
         sender=options.sender,
+        login=options.login,
         recipient=options.recipient,
         domain=options.domain,
         older_than=options.older_than,
@@ -204,9 +208,8 @@ def _release(store: Store, ids: list[str], wanted: Wanted) -> int:
     By a filter or --all no message is sent earlier than its sender wanted.
     """
     now = datetime.now(UTC)
-    if wanted.queue_ids:
-        store.release_early(ids, now)
-    return store.release_held(ids, now)
+    early = store.release_early(ids, now) if wanted.queue_ids else 0
+    return early + store.release_held(ids, now)
 
 
 def _remove(store: Store, ids: list[str], _: Wanted) -> int:

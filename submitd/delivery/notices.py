@@ -37,8 +37,8 @@ class HoldNotices:
         envelope = message.envelope
         held = HeldMail(
             queue_id=message.queue_id,
-            login=who.login,
-            login_quoted=shlex.quote(who.login),
+            login=_in_one_line(who.login),
+            login_quoted=_quoted(who.login),
             reason=reason,
             recipients=len(envelope.forward_paths),
             sender=envelope.reverse_path,
@@ -60,8 +60,8 @@ class HoldNotices:
     def remind(self, due: Reminder, now: datetime) -> tuple[Report, ...]:
         """The same who were told hear that mail still is held."""
         still = StillHeld(
-            login=due.login,
-            login_quoted=shlex.quote(due.login),
+            login=_in_one_line(due.login),
+            login_quoted=_quoted(due.login),
             amount=as_stored(due.held),
         )
         hostname = self._rules.hostname
@@ -119,6 +119,24 @@ class HoldNotices:
             ),
             body=body,
         )
+
+
+def _in_one_line(login: str) -> str:
+    return "".join(one if one.isprintable() else "?" for one in login)
+
+
+def _quoted(login: str) -> str:
+    """As a shell takes it, and in one line."""
+    if login.isprintable():
+        return shlex.quote(login)
+    # No line of a mail begins with what a login says: it may be taken for a command.
+    return f"$'{''.join(map(_escaped, login))}'"
+
+
+def _escaped(one: str) -> str:
+    if one.isalnum():
+        return one
+    return "".join(f"\\{octet:03o}" for octet in one.encode())
 
 
 def _address_of(who: Submitter, reverse_path: Mailbox | None) -> Mailbox | None:

@@ -16,8 +16,10 @@ class HeldMail:
 
     queue_id: str
     login: str
+    """In one line."""
+
     login_quoted: str
-    """The same, as a shell takes it."""
+    """As a shell takes it."""
 
     reason: str
     recipients: int
@@ -30,7 +32,11 @@ class StillHeld:
     """What there is to tell a day later."""
 
     login: str
+    """In one line."""
+
     login_quoted: str
+    """As a shell takes it."""
+
     amount: str
     """Messages and octets, as people read it."""
 
@@ -111,12 +117,12 @@ def remind_postmaster(held: StillHeld, hostname: str) -> Text:
 def _commands(name: str) -> tuple[str, ...]:
     return (
         "Look at what is held, and at what has been sent:",
-        f"    submitctl queue list --held --sender {name}",
-        f"    submitctl quota show {name}",
+        f"    submitctl queue list --held --login={name}",
+        f"    submitctl quota show -- {name}",
         "Let all of it go:",
-        f"    submitctl queue release --sender {name}",
+        f"    submitctl queue release --login={name}",
         "Delete all of it, where the account is stolen; and lock the account:",
-        f"    submitctl queue remove --held --sender {name}",
+        f"    submitctl queue remove --held --login={name}",
     )
 
 

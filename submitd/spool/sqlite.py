@@ -255,19 +255,18 @@ class SqliteStore:
 
     def release_held(self, queue_ids: Iterable[str], now: datetime) -> int:
         """As `Store.release_held`."""
-        queue_ids = list(queue_ids)
-        changed = self._each(
+        return self._each(
             queue_ids,
             "released by the operator",
-            "UPDATE recipient SET held = 0 WHERE message = ?2",
-            now.timestamp(),
             # While it was held nobody could try: its age counts from here.
-            also="UPDATE message SET held = 0, "
+            "UPDATE message SET held = 0, "
             "release_at = max(coalesce(release_at, 0), ?1) "
-            "WHERE id = ?2 AND held = 1",
+            "WHERE id = ?2 AND held = 1 AND removed = 0",
+            now.timestamp(),
+            also="UPDATE recipient SET held = 0, "
+            "due_at = (SELECT release_at FROM message WHERE id = ?2) "
+            "WHERE message = ?2 AND state = 'queued'",
         )
-        self.retry(queue_ids, now)
-        return changed
 
     def release_early(self, queue_ids: Iterable[str], now: datetime) -> int:
         """As `Store.release_early`."""
@@ -439,6 +438,8 @@ def _condition(wanted: Wanted) -> tuple[str, list[object]]:
             wanted.sender,
             wanted.sender,
         )
+    if wanted.login:
+        also("submitter = ? COLLATE NOCASE", wanted.login)
     below = "EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND {})"
     if wanted.recipient:
         also(below.format("lower(address) = lower(?)"), wanted.recipient)

@@ -269,6 +269,9 @@ class Wanted:
     sender: str = ""
     """Reverse-path or login, compared without case."""
 
+    login: str = ""
+    """The submitter's, compared without case: what others sent is not meant."""
+
     recipient: str = ""
     domain: str = ""
     """Domain of a recipient."""
@@ -480,7 +483,8 @@ class Store(Protocol):
     def release_held(self, queue_ids: Iterable[str], now: datetime) -> int:
         """Let held ones go; what is to be sent later still waits for its time.
 
-        Their age, for giving up and for reports of delay, counts from now.
+        Their age, for giving up and for reports of delay, counts from now. What is
+        not held stays as it is, and is not among the number that this gives.
         """
 
     def release_early(self, queue_ids: Iterable[str], now: datetime) -> int:

@@ -233,7 +233,7 @@ def test_what_is_over_a_limit_is_held_told_of_and_released_with_one_command(
     assert not told.reverse_path
     assert not postmaster.reverse_path
     assert b"The limit is 2 messages an hour (2 used)" in told.content
-    assert b"submitctl queue release --sender alice\r\n" in postmaster.content
+    assert b"submitctl queue release --login=alice\r\n" in postmaster.content
     held = server.submitctl("queue", "list", "--held", "--json").splitlines()
     assert len(held) == 4
     first = json.loads(held[0])["queue_id"]
@@ -243,7 +243,7 @@ def test_what_is_over_a_limit_is_held_told_of_and_released_with_one_command(
     )
     events = server.logged("message-held")
     assert [one["login"] for one in events] == ["alice"] * 4
-    assert server.submitctl("queue", "release", "--sender", "alice") == (
+    assert server.submitctl("queue", "release", "--login", "alice") == (
         "release: 4 of 4 messages\n"
     )
     until(lambda: len(to("carol")) == 6, "what was released", 20)

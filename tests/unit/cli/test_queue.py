@@ -283,6 +283,8 @@ def test_messages_are_found_by_sender_recipient_domain_and_age(queue: Queue) -> 
     assert queue.ids("--older-than", "2h") == [old]
     assert queue.ids("--older-than", "60") == [old]
     assert queue.ids("--held") == []
+    assert queue.ids("--login=Alice") == [old]
+    assert queue.ids("--login", "Alice@example.org") == []
     assert queue.ids("--sender", "alice", "--domain", "example.com") == []
 
 
@@ -310,6 +312,7 @@ def test_messages_are_held_and_released(queue: Queue) -> None:
     assert queue.objects("release", "--held") == [{"action": "release", "messages": 1}]
     assert queue.ids("--held") == []
     assert "released by the operator" in queue.run("show", one)[1]
+    assert queue.run("release", one) == (0, "release: 0 of 1 messages\n", "")
 
 
 def test_a_retry_makes_messages_due_at_once(queue: Queue) -> None:

@@ -75,6 +75,14 @@ def test_a_rule_stands_in_the_place_of_the_limits_of_all(operator: Operator) -> 
     assert operator.run("quota", "show", "satellite", "--json") == (0, "", "")
 
 
+def test_a_login_may_look_like_an_option(operator: Operator) -> None:
+    use(operator)
+    status, out, _ = operator.run("quota", "show", "--", "-x")
+
+    assert status == 0
+    assert out.startswith("burst                   0 of 2 used")
+
+
 def test_programs_get_an_object_a_limit(operator: Operator) -> None:
     now = use(operator)
     _, out, _ = operator.run("quota", "show", "alice", "--json")

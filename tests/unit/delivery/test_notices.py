@@ -1,8 +1,11 @@
 """Held mail: who is told, by messages of ours that are signed."""
 
+import quopri
+import subprocess
 from datetime import UTC, datetime
 from itertools import count
 
+import pytest
 from attrs import evolve
 
 from submitd.auth.submitter import (
@@ -68,7 +71,7 @@ def test_the_submitter_and_the_postmaster_are_told() -> None:
     assert to_sender.message.queue_id != to_postmaster.message.queue_id
     assert b"\r\nTo: <alice@example.org>\r\n" in to_sender.message.header
     assert b"\r\nTo: <postmaster@example.org>\r\n" in to_postmaster.message.header
-    assert b"--sender 'al ice'" in to_postmaster.body
+    assert b"--login=3D'al ice'" in to_postmaster.body
 
 
 def test_an_address_of_their_own_may_be_any() -> None:
@@ -110,7 +113,32 @@ def test_a_day_later_the_same_are_told_again() -> None:
     to_sender, to_postmaster = NOTICES.remind(due, NOW)
     assert b"\r\nTo: <alice@example.org>\r\n" in to_sender.message.header
     assert b"3 messages, 5 kB" in to_sender.body
-    assert b"--sender 'al ice'" in to_postmaster.body
+    assert b"--login=3D'al ice'" in to_postmaster.body
     assert to_postmaster.message.session == "reminder"
     (only,) = NOTICES.remind(evolve(due, told=None, held=Stored(1, 10)), NOW)
     assert b"mail of al ice: 1 message, 1 kB" in only.body
+
+
+@pytest.mark.parametrize(
+    "login", ["alice", "-x", "o'hara söhne", "a\nb", "x\n    submitctl", "\\n'\r\t;ä"]
+)
+def test_a_shell_takes_the_commands_whatever_the_login_is(login: str) -> None:
+    *_, notice = NOTICES.make(held(None), Submitter(login, ()), "too much").reports
+    lines = quopri.decodestring(notice.body).decode().splitlines()
+    commands = [one for one in lines if one.startswith("    ")]
+    said = subprocess.run(
+        [
+            "bash",
+            "-c",
+            "submitctl() { printf '%s\\0' \"$@\"; }\n" + "\n".join(commands),
+        ],
+        check=True,
+        capture_output=True,
+    ).stdout.decode()
+    assert said.split("\0") == [
+        *("queue", "list", "--held", f"--login={login}"),
+        *("quota", "show", "--", login),
+        *("queue", "release", f"--login={login}"),
+        *("queue", "remove", "--held", f"--login={login}"),
+        "",
+    ]

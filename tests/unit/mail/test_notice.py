@@ -56,8 +56,8 @@ def test_a_postmaster_is_told_the_commands() -> None:
     found = made(subject, lines, "postmaster@example.org")
     assert found["Subject"] == f"Mail of {login} is held"
     text = found.get_content().replace("\r\n", "\n")
-    assert "submitctl queue release --sender 'o'\"'\"'hara söhne'\n" in text
-    assert "submitctl queue list --held --sender 'o'" in text
+    assert "submitctl queue release --login='o'\"'\"'hara söhne'\n" in text
+    assert "submitctl queue list --held --login='o'" in text
     assert "from <>\nto 3 recipients" in text
 
 

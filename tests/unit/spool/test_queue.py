@@ -338,12 +338,27 @@ async def test_the_age_of_a_released_message_counts_from_its_release(
         held = (await s.accept(held=True)).queue_id
         free = (await s.accept()).queue_id
         await s.spool.release(free, [0])
-        assert s.store.release_held([held, free], week_later) == 2
+        assert s.store.release_held([held, free], week_later) == 1
         found = {one.queue_id: one for one in await s.spool.claim_due(week_later, 10)}
         assert found[held].envelope.sent_from == week_later
         assert found[held].envelope.accepted_at == NOW
         # One that was not held is as old as it was.
         assert found[free].envelope.sent_from == NOW
+
+
+@in_reactor
+async def test_a_release_leaves_what_is_not_held_as_it_is(tmp_path: Path) -> None:
+    """A back-off is not undone, and nothing comes back that was removed."""
+    async with Spooling(tmp_path) as s:
+        put_off, removed = [(await s.accept()).queue_id for _ in range(2)]
+        await s.spool.record(put_off, [result(0, State.QUEUED, due_at=LATER)])
+        assert s.store.hold([removed]) == s.store.remove([removed]) == 1
+        assert s.store.release_held([put_off, removed], NOW) == 0
+        await s.spool.release(removed, [0])
+        assert await s.spool.claim_due(NOW, 10) == []
+        (entry,) = s.store.search(Wanted())
+        assert entry.recipients[0].due_at == LATER
+        assert "released" not in s.store.story(put_off)[-1].what
 
 
 @in_reactor
@@ -384,6 +399,8 @@ async def test_the_queue_is_searched_by_what_an_operator_knows(tmp_path: Path) -
         assert found(queue_ids=(two.queue_id.lower(), "?", "!" * 12)) == [two.queue_id]
         assert found(sender="ALICE@example.org") == [one.queue_id, held.queue_id]
         assert found(sender="Alice") == [one.queue_id, held.queue_id]
+        assert found(login="ALICE") == [one.queue_id, held.queue_id]
+        assert found(login="alice@example.org") == []
         assert found(recipient="Carol@example.com") == [two.queue_id]
         assert found(domain="EXAMPLE.com") == [two.queue_id]
         assert found(older_than=timedelta(days=1)) == every
