@@ -55,18 +55,26 @@ def declare(commands: Any) -> None:  # noqa: ANN401
 def _declare_wanted(command: argparse.ArgumentParser, *, ids: bool) -> None:
     if ids:
         command.add_argument("queue_ids", metavar="ID", nargs="*", help="queue ids")
-    command.add_argument("--sender", default="", help="reverse-path or login")
-    command.add_argument(
-        "--login", default="", help="login of the submitter, whatever the reverse-path"
-    )
-    command.add_argument("--recipient", default="", help="a recipient's address")
-    command.add_argument("--domain", default="", help="a recipient's domain")
+    for name, meaning in (
+        ("--sender", "reverse-path or login"),
+        ("--login", "login of the submitter, whatever the reverse-path"),
+        ("--recipient", "a recipient's address"),
+        ("--domain", "a recipient's domain"),
+    ):
+        command.add_argument(name, type=_filled, help=meaning)
     command.add_argument(
         "--older-than", type=_age, metavar="AGE", help='accepted before, as in "2h"'
     )
     command.add_argument(
         "--held", action="store_const", const=True, help="held messages only"
     )
+
+
+def _filled(text: str) -> str:
+    """Or a script's variable that is not set would mean everybody's mail."""
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
 
 
 def _age(text: str) -> timedelta:
@@ -93,10 +101,10 @@ def _on_store(command: Command) -> Callable[[argparse.Namespace], int]:
 def _wanted(options: argparse.Namespace) -> Wanted:
     return Wanted(
         queue_ids=tuple(getattr(options, "queue_ids", ())),
-        sender=options.sender,
-        login=options.login,
-        recipient=options.recipient,
-        domain=options.domain,
+        sender=options.sender or "",
+        login=options.login or "",
+        recipient=options.recipient or "",
+        domain=options.domain or "",
         older_than=options.older_than,
         held=options.held,
     )

@@ -63,22 +63,27 @@ class HoldReminders(Service):
         now = self._now()
         try:
             for due in await self._spool.reminders(now):
-                await self._remind(due, now)
+                await self._have_turn(due, now)
         except SpoolUnavailable as problem:
             # Nobody is forgotten: the next look finds them again.
             self._events.emit(REMINDER_FAILED, reason=str(problem))
         except Exception as fault:  # noqa: BLE001 - a LoopingCall would end by it
             self._events.failure(REMINDER_FAILED, fault, reason="a local fault")
 
-    async def _remind(self, due: Reminder, now: datetime) -> None:
+    async def _have_turn(self, due: Reminder, now: datetime) -> None:
         made: tuple[Report, ...] = ()
-        if due.held.messages:
-            try:
+        try:
+            if due.held.messages:
                 made = self._notices.remind(due, now)
-            except Exception as fault:  # noqa: BLE001 - the others have their turn
-                reason = "a local fault"
-                self._events.failure(
-                    REMINDER_FAILED, fault, login=due.login, reason=reason
-                )
-                return
-        await self._spool.remind(due, made, now)
+        except Exception as fault:  # noqa: BLE001 - the others have their turn
+            self._fail(due, fault)
+        try:
+            await self._spool.remind(due, made, now)
+        except SpoolUnavailable:
+            raise
+        except Exception as fault:  # noqa: BLE001 - as above
+            self._fail(due, fault)
+
+    def _fail(self, due: Reminder, fault: Exception) -> None:
+        reason = "a local fault"
+        self._events.failure(REMINDER_FAILED, fault, login=due.login, reason=reason)

@@ -64,7 +64,7 @@ class Usage:
     """Of the message's recipients: those not written to lately."""
 
     held: Stored = Stored()
-    """What is held at this moment, whoever holds it."""
+    """What is held at this moment, whoever holds it, where that was asked."""
 
     later: Stored = Stored()
     """What waits for a time that was set, where that was asked."""

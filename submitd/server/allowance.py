@@ -105,8 +105,9 @@ class Allowance:
             SpoolUnavailable: cannot tell.
         """
         quota, now = self._quota, self._shared.now()
+        paths = forward_paths if self._remembers else ()
         usage = await self._shared.spool.usage(
-            self._who.login, quota.spans, forward_paths if self._remembers else (), now
+            self._who.login, quota.spans, paths, now, held=quota.holds
         )
         refusal = check_quota(quota, usage, len(forward_paths), now.timestamp())
         if refusal is not None and quota.holds:

@@ -5,10 +5,11 @@ Only where a limit is configured for it: without one there is no statement here.
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from sqlite3 import Connection
 from typing import Final
 
-from submitd.mail.address import parse_mailbox
+from submitd.mail.address import BadAddress, Mailbox, parse_mailbox
 from submitd.mail.envelope import ForwardPath
 from submitd.mail.usage import Span, Spent, Stored, Usage
 from submitd.spool.rows import number_of, read_moment
@@ -19,6 +20,7 @@ _NOTICE_PERIOD: Final = 4 * 3600
 """Seconds in which a login and its postmaster are told once, if mail stays held."""
 
 _REMINDER_PERIOD: Final = 86400
+_AGAIN_AFTER: Final = 3600
 """Seconds after which they are told again of what still is."""
 
 _REMINDED_AT_ONCE: Final = 20
@@ -46,6 +48,7 @@ def read_usage(
     paths: Sequence[ForwardPath],
     now: float,
     *,
+    held: bool,
     later: bool,
 ) -> Usage:
     """As `Spool.usage`."""
@@ -68,14 +71,14 @@ def read_usage(
             )
             for until, messages, recipients, new_recipients in rows
         )
-    held = _held(connection, login)
+    lies = _held(connection, login) if held else Stored()
     return Usage(
         spent=spent,
         new_recipients=_unknown(connection, key, paths),
-        held=held,
+        held=lies,
         later=_waiting(connection, login, now) if later else Stored(),
         # Once all was let go, the next one that is held is news again.
-        noticed=held.messages > 0 and _was_told(connection, login, now),
+        noticed=lies.messages > 0 and _was_told(connection, login, now),
     )
 
 
@@ -114,7 +117,13 @@ def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | N
     now = envelope.accepted_at.timestamp()
     paths = envelope.forward_paths if due.remembers else ()
     usage = read_usage(
-        connection, due.login, due.spans, paths, now, later=due.for_later
+        connection,
+        due.login,
+        due.spans,
+        paths,
+        now,
+        held=message.held,
+        later=due.for_later,
     )
     key = due.login.casefold()
     if (reply := due.judge(usage)) is not None:
@@ -173,7 +182,7 @@ def reminders(connection: Connection, now: float) -> list[Reminder]:
     return [
         Reminder(
             login=login,
-            told=None if mailbox is None else parse_mailbox(mailbox),
+            told=_mailbox_in(mailbox),
             told_at=read_moment(at),
             held=_held(connection, login),
         )
@@ -185,16 +194,25 @@ def reminders(connection: Connection, now: float) -> list[Reminder]:
     ]
 
 
+def _mailbox_in(stored: str | None) -> Mailbox | None:
+    """None, too, where another version's is no mailbox for this one."""
+    with suppress(BadAddress):
+        return None if stored is None else parse_mailbox(stored)
+    return None
+
+
 def remind(
     connection: Connection, due: Reminder, reports: Sequence[Report], now: float
 ) -> None:
     """As `Spool.remind`."""
     which = (due.login, due.told_at.timestamp())
-    if not reports:
+    if not due.held.messages:
         connection.execute("DELETE FROM told WHERE login = ? AND at = ?", which)
         return
+    # Where nothing could be written to them the others have their turn first.
+    told_at = now if reports else now - _REMINDER_PERIOD + _AGAIN_AFTER
     changed = connection.execute(
-        "UPDATE told SET at = ? WHERE login = ? AND at = ?", (now, *which)
+        "UPDATE told SET at = ? WHERE login = ? AND at = ?", (told_at, *which)
     ).rowcount
     if changed:
         _enter(connection, reports)

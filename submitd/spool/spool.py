@@ -244,12 +244,19 @@ class SqliteSpool:
         paths: Sequence[ForwardPath],
         now: datetime,
         *,
+        held: bool = False,
         later: bool = False,
     ) -> Usage:
         """As `Spool.usage`."""
         return await self._read(
             lambda connection: quota.read_usage(
-                connection, login, spans, paths, now.timestamp(), later=later
+                connection,
+                login,
+                spans,
+                paths,
+                now.timestamp(),
+                held=held,
+                later=later,
             )
         )
 

@@ -332,7 +332,13 @@ class SqliteStore:
         """As `Store.usage`."""
         with translated():
             return read_usage(
-                self._connection, login, Span, (), now.timestamp(), later=True
+                self._connection,
+                login,
+                Span,
+                (),
+                now.timestamp(),
+                held=True,
+                later=True,
             )
 
 

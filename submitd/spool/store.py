@@ -361,11 +361,12 @@ class Spool(Protocol):
         paths: Sequence[ForwardPath],
         now: datetime,
         *,
+        held: bool = False,
         later: bool = False,
     ) -> Usage:
         """What a login has sent; ``paths``: whose newness is to be told.
 
-        ``later``: what waits for its time is asked for, too.
+        ``held``, ``later``: what lies there for either reason is asked for, too.
 
         Raises:
             SpoolUnavailable: cannot tell.
@@ -383,7 +384,7 @@ class Spool(Protocol):
     ) -> None:
         """Enter these messages of ours, unless another process was faster.
 
-        Without any, that somebody was told is forgotten.
+        Without any it is looked at again in an hour; where nothing is held, never.
 
         Raises:
             SpoolUnavailable: nothing is entered.

@@ -288,6 +288,18 @@ def test_messages_are_found_by_sender_recipient_domain_and_age(queue: Queue) -> 
     assert queue.ids("--sender", "alice", "--domain", "example.com") == []
 
 
+@pytest.mark.parametrize("name", ["--sender", "--login", "--recipient", "--domain"])
+def test_a_filter_that_is_empty_is_a_usage_error(
+    queue: Queue, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """`queue remove --held --login "$UNSET"` would remove everybody's."""
+    with pytest.raises(SystemExit) as ended:
+        queue.run("remove", "--held", name, "")
+
+    assert ended.value.code == 2
+    assert "must not be empty" in capsys.readouterr().err
+
+
 def test_an_age_that_is_none_is_a_usage_error(
     queue: Queue, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -241,7 +241,7 @@ def test_nobody_is_woken_for_what_any_client_can_bring_about(
 class FullSpool:
     """One in which somebody's messages wait for later."""
 
-    async def usage(self, *_: object, later: bool = False) -> Usage:
+    async def usage(self, *_: object, later: bool = False, **__: object) -> Usage:
         return Usage(later=Stored(1, 2000) if later else Stored())
 
 

@@ -79,7 +79,8 @@ async def accept(
 
 async def usage(s: Spooling, *to: str, seconds: float = 0) -> Usage:
     paths = [ForwardPath(parse_mailbox(f"{one}@example.net")) for one in to]
-    return await s.spool.usage("alice", Span, paths, NOW + timedelta(seconds=seconds))
+    now = NOW + timedelta(seconds=seconds)
+    return await s.spool.usage("alice", Span, paths, now, held=True)
 
 
 def rows(s: Spooling, table: str) -> int:
@@ -291,6 +292,16 @@ async def test_what_stays_held_is_told_of_each_day_once(tmp_path: Path) -> None:
         assert not await s.spool.reminders(tomorrow)
         (due,) = await s.spool.reminders(tomorrow + timedelta(days=1))
         assert due.told_at == tomorrow
+        # Who could not be written to has another turn, behind the others'.
+        later = tomorrow + timedelta(days=1)
+        await s.spool.remind(due, (), later)
+        assert not await s.spool.reminders(later + timedelta(minutes=59))
+        # An address that another version took tells nobody but the postmaster.
+        with sqlite3.connect(s.folder / DATABASE) as other:
+            row = ("no mailbox", tomorrow.timestamp())
+            other.execute("UPDATE told SET mailbox = ?, at = ?", row)
+        (due,) = await s.spool.reminders(later)
+        assert (due.login, due.told) == ("alice", None)
         # What nobody holds any more is forgotten.
         s.store.remove([one.queue_id for one in s.store.search(Wanted(held=True))])
         assert kept.queue_id not in [one.queue_id for one in s.store.search(Wanted())]
@@ -322,7 +333,10 @@ def test_what_lies_there_is_counted_by_indices() -> None:
     said: list[str] = []
     with database() as connection:
         connection.set_trace_callback(said.append)
-        counting.read_usage(connection, "alice", (), (), MOMENT, later=True)
+        for asked in (False, True):
+            counting.read_usage(
+                connection, "alice", (), (), MOMENT, held=asked, later=asked
+            )
         connection.set_trace_callback(None)
         used = [
             connection.execute(f"EXPLAIN QUERY PLAN {one}").fetchone()[-1]
