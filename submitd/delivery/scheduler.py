@@ -391,8 +391,15 @@ class DeliveryScheduler(Service):
         """What an outcome means for its recipient."""
         match outcome:
             case Relayed(status):
-                is_told = outcome.reports_itself and not outcome.is_owed
-                action = None if is_told else Action.RELAYED
+                is_ours = outcome.is_owed or not outcome.reports_itself
+                # Of nearly all mail nobody wants to hear that it went well.
+                is_told = is_ours and self._reporter.is_wanted(
+                    spooled,
+                    recipient.forward_path,
+                    Action.RELAYED,
+                    is_owed=outcome.is_owed,
+                )
+                action = Action.RELAYED if is_told else None
                 return _Fate(State.RELAYED, status, action)
             case Failed(status):
                 # Of our own words, only those about a deadline have this status.

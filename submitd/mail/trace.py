@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -60,8 +61,14 @@ def received_field(
         lines.append(f"(version={origin.tls.version} cipher={origin.tls.cipher})")
     # RFC 6710 section 4.1: who looks for what made a message late finds it here.
     priority = f" PRIORITY {origin.priority}" if origin.priority else ""
-    lines.append(f"id {queue_id}{priority}; {format_datetime(at)}")
+    lines.append(f"id {queue_id}{priority}; {_date_time(at.replace(microsecond=0))}")
     return ("Received: " + "\r\n\t".join(lines) + "\r\n").encode("ascii")
+
+
+@lru_cache(maxsize=1)
+def _date_time(at: datetime) -> str:
+    """The same for all messages of a second."""
+    return format_datetime(at)
 
 
 def _as_literal(address: str | None) -> str:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from submitd.mail.address import Mailbox, parse_mailbox
@@ -38,6 +39,7 @@ def queue_id_of(number: int) -> str:
     )
 
 
+@lru_cache(maxsize=4096)
 def number_of(queue_id: str) -> int:
     """The row id behind a queue id.
 

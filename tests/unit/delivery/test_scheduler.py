@@ -148,7 +148,14 @@ class Site:
 
     # As a reporter
 
-    def is_wanted(self, spooled: Spooled, path: ForwardPath, action: Action) -> bool:  # noqa: ARG002
+    def is_wanted(
+        self,
+        spooled: Spooled,  # noqa: ARG002
+        path: ForwardPath,
+        action: Action,  # noqa: ARG002
+        *,
+        is_owed: bool = False,  # noqa: ARG002
+    ) -> bool:
         return path.notify is not Notify.NEVER
 
     async def reports(
