@@ -42,6 +42,7 @@ from submitd.observe.log import EventLog, LibraryObserver
 from submitd.observe.metrics import Summed
 from submitd.process.child import Child, Nursery
 from submitd.process.counts import Counts
+from submitd.process.crowds import ITS_PATIENCE, MAKE_ROOM, Crowds
 from submitd.process.expiry import Expiry
 from submitd.process.logins import SupervisedLogins
 from submitd.process.logs import open_log
@@ -109,6 +110,7 @@ class Supervisor(Service):
         self._started_at = time.time()
         self._incarnation = secrets.token_hex(4)
         self._counts = Counts()
+        self._crowds = Crowds(self._ask_for_room)
         self._summed = Summed()
         self._registry = CollectorRegistry()
         self._died = Counter(
@@ -307,8 +309,12 @@ class Supervisor(Service):
             ),
             "give": lambda keys: self._counts.give(name, keys),
             "figures": lambda snapshot: self._summed.put(name, snapshot),
+            **self._crowds.handlers(name),
             **self._logins.handlers(name),
         }
+
+    async def _ask_for_room(self, name: str) -> Any:  # noqa: ANN401
+        return await self._children[name].pipe.ask(MAKE_ROOM, ITS_PATIENCE)
 
     # A worker's beginning and end
 
@@ -321,6 +327,7 @@ class Supervisor(Service):
     def _child_ended(self, child: Child, how: str) -> None:
         self._children.pop(child.name, None)
         self._counts.forget(child.name)
+        self._crowds.forget(child.name)
         self._logins.counts.forget(child.name)
         self._summed.end(child.name)
         expected = child.draining or self._stopping

@@ -45,7 +45,7 @@ from submitd.server.allowance import Allowances
 from submitd.server.desk import Desk, DeskServices
 from submitd.server.factory import SubmissionFactory
 from submitd.server.intake import ContentRules
-from submitd.server.limits import Room, Strangers
+from submitd.server.limits import Elsewhere, Room, Strangers
 from submitd.server.submission import TimeLimits
 from submitd.smtp import extension
 from submitd.smtp.extension import Extension
@@ -148,12 +148,15 @@ class WorkerTree:
         own_addresses: frozenset[tuple[str, int]],
         events: Events,
         secret: bytes,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """``listeners``: descriptors of listening sockets, by listener.
 
         ``owner`` names this incarnation, ``number`` tells workers apart.
 
         ``secret``: random octets, the same in all workers of a start.
+
+        ``elsewhere``: the strangers of other workers, where there are some.
         """
         self._reactor = reactor
         self._config = config
@@ -190,7 +193,10 @@ class WorkerTree:
             )
         )
         self._services = self._desk_services()
-        self._strangers = Strangers()
+        self._strangers = Strangers(elsewhere)
+        self._connections = SharedConnections(
+            counts, config.limits.connections, config.limits.connections_per_address
+        )
         self._factories: list[SubmissionFactory] = []
         self._ports: list[IListeningPort] = []
 
@@ -217,6 +223,16 @@ class WorkerTree:
         # the others idle.
         port.numberAccepts = 1  # type: ignore[attr-defined]
         return port
+
+    def make_room(self) -> bool:
+        """Have one of a crowd give way to who has come to another worker.
+
+        False: there is no crowd here.
+        """
+        if not self._strangers.has_crowd:
+            return False
+        self._connections.closed(self._strangers.make_room())
+        return True
 
     def look_at_certificate(self) -> None:
         """It has changed, somebody says."""
@@ -428,9 +444,7 @@ class WorkerTree:
             name=name,
             clock=self._reactor,
             make=make,
-            counts=SharedConnections(
-                self._counts, limits.connections, limits.connections_per_address
-            ),
+            counts=self._connections,
             strangers=self._strangers,
             tls=self._tls,
             implicit_tls=manner is TlsManner.IMPLICIT,

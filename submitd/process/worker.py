@@ -23,6 +23,7 @@ from submitd.config.reader import Source, build_config
 from submitd.observe.events import BUG
 from submitd.observe.log import LibraryObserver
 from submitd.process.counts import SharedCounts, login_limits
+from submitd.process.crowds import MAKE_ROOM, OtherWorkers
 from submitd.process.logins import SharedLogins
 from submitd.process.logs import OpenLog, open_log
 from submitd.process.material import load_material
@@ -57,6 +58,7 @@ class Worker:
                 "figures": self._figures,
                 "certificate": self._look_at_certificate,
                 "log-moved": self._reopen_log,
+                MAKE_ROOM: self._make_room,
             },
             lambda: self._drain(_ORPHANED),
         )
@@ -116,6 +118,7 @@ class Worker:
             own_addresses=frozenset((host, port) for host, port in own_addresses),
             events=log.events,
             secret=bytes.fromhex(secret),
+            elsewhere=OtherWorkers(self._pipe, log.events),
         )
         Deferred.fromCoroutine(self._begin()).addErrback(self._fail)
 
@@ -134,6 +137,9 @@ class Worker:
 
     def _figures(self) -> object:
         return self._tree.metrics.snapshot() if self._tree is not None else []
+
+    def _make_room(self) -> bool:
+        return self._tree is not None and self._tree.make_room()
 
     def _look_at_certificate(self) -> None:
         if self._tree is not None:

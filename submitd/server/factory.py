@@ -88,6 +88,13 @@ class SubmissionFactory(Factory):
         """
         counts = self.counts
         room = await settled(counts.opened(address))
+        if (
+            room is Room.FULL
+            and not is_gone()
+            and await self.strangers.make_room_elsewhere()
+        ):
+            # That place is whose who asks first.
+            room = await settled(counts.opened(address))
         if room is not Room.FULL or not self.strangers:
             return room is Room.FOUND
         if not await settled(counts.named(address)):

@@ -66,6 +66,19 @@ class Stranger(Protocol):
         """
 
 
+class Elsewhere(Protocol):
+    """The strangers of the server's other workers."""
+
+    def crowded(self, *, is_here: bool) -> None:
+        """Whether there is a crowd in this one, when that has changed."""
+
+    async def make_room(self) -> bool:
+        """Have one of a crowd give way there, whose place is free then.
+
+        False: none has a crowd.
+        """
+
+
 _A_CROWD: Final = 10
 """Strangers of one place, from which on it has more than others may need."""
 
@@ -137,12 +150,18 @@ class Strangers:
     Where there are few from everywhere the oldest goes: an office behind one address
     has some at a time, and must not lose them all to who has many addresses.
 
+    That is so in one worker. Where it has no crowd, and another has, one of that
+    crowd goes.
+
     Whatever happens costs the same, however many there are.
     """
 
     # The first of a plain dict is searched for behind all that were taken out.
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: Elsewhere | None = None) -> None:
+        """``elsewhere``: None where there is no other worker."""
+        self._elsewhere = elsewhere
+        self._said_crowded = False
         self._from: OrderedDict[Stranger, tuple[str, str]] = OrderedDict()
         """Network and address of each, in the order in which they came."""
 
@@ -163,6 +182,17 @@ class Strangers:
             self._groups.setdefault(where, _Group()).idle[one] = None
         self._networks.more(network)
         self._groups[network].sizes.more(host)
+        self._say_whether_crowded()
+
+    @property
+    def has_crowd(self) -> bool:
+        """One network has more of them than others may need."""
+        return self._networks.crowd() is not None
+
+    def _say_whether_crowded(self) -> None:
+        if self._elsewhere is not None and self.has_crowd != self._said_crowded:
+            self._said_crowded = not self._said_crowded
+            self._elsewhere.crowded(is_here=self._said_crowded)
 
     def answering(self, one: Stranger, *, is_open: bool) -> None:
         """A question of this one is open, or is no more."""
@@ -195,6 +225,13 @@ class Strangers:
             group.answered.pop(one, None)
             if not group:
                 del self._groups[where]
+        self._say_whether_crowded()
+
+    async def make_room_elsewhere(self) -> bool:
+        """As `Elsewhere.make_room`, where that comes before `make_room`."""
+        if self._elsewhere is None or self._leaving or self.has_crowd:
+            return False
+        return await self._elsewhere.make_room()
 
     def make_room(self) -> str | None:
         """Have one give way, as `Stranger.give_way`; None: there is none."""

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ format = "json"
 listen = "off"
 [limits]
 message_size = "{size}"
+connections = {connections}
 [tls]
 certificate = "cert.pem"
 key = "key.pem"
@@ -106,11 +107,12 @@ class Server(support.Server):
     local: int = field(factory=free_port)
 
     def write(self, **changes: object) -> None:
-        """The configuration; ``changes`` are workers, grace, size and ports."""
+        """The configuration; ``changes`` are workers, grace, limits and ports."""
         values: dict[str, object] = {
             "workers": 2,
             "grace": "5s",
             "size": "2000000",
+            "connections": 1000,
             "submission": self.submission,
             "local": self.local,
             "next_hop": self.next_hop,
@@ -221,6 +223,58 @@ def refuses(port: int) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+# Places
+
+
+def stranger(server: Server, address: str) -> socket.socket:
+    """A client that says nothing."""
+    here = (address, 0)
+    return socket.create_connection(("127.0.0.1", server.submission), 10, here)
+
+
+def came(server: Server, address: str) -> bool:
+    return any(one["client"] == address for one in server.logged("session-opened"))
+
+
+def greeted(client: socket.socket) -> bool:
+    return client.recv(1000).startswith(b"220 ")
+
+
+@served
+def test_a_crowd_at_one_worker_makes_room_for_who_comes_to_the_other(
+    server: Server,
+) -> None:
+    """Which worker a client gets is the kernel's choice, and here the test's."""
+    server.start(connections=14)
+    crowded, other = server.settle()
+    with ExitStack() as open_:
+
+        def comes(address: str) -> socket.socket:
+            return open_.enter_context(stranger(server, address))
+
+        def go_on() -> None:
+            for pid in (crowded, other):
+                os.kill(pid, signal.SIGCONT)
+
+        open_.callback(go_on)
+        os.kill(other, signal.SIGSTOP)
+        crowd = [comes("127.0.1.1") for _ in range(12)]
+        assert all(map(greeted, crowd))
+        go_on()
+        os.kill(crowded, signal.SIGSTOP)
+        few = [comes("127.0.2.1"), comes("127.0.3.1")]
+        assert all(map(greeted, few))
+        last = comes("127.0.4.1")
+        until(lambda: came(server, "127.0.4.1"), "its connection", 5)
+        go_on()
+
+        assert greeted(last)
+        assert crowd[0].recv(1000).startswith(b"421 4.7.0 Too many connections")
+        for client in few:
+            client.send(b"NOOP\r\n")
+            assert client.recv(1000).startswith(b"250 ")
 
 
 # Reloads

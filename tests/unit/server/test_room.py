@@ -451,3 +451,96 @@ def test_who_leaves_and_who_is_answered_have_their_turn_whatever_came_before() -
     gone = drained(strangers)
     assert gone[:6] == ["15", "14", "2", "0", "1", "3"]
     assert gone[6:] == [str(number) for number in range(5, 14)]
+
+
+class OtherWorker:
+    """Another worker, that has a crowd of so many."""
+
+    def __init__(self, counts: Counts, crowd: int = 0) -> None:
+        self.counts = counts
+        self.crowd = crowd
+        self.heard: list[bool] = []
+        self.asked = 0
+        counts.all += crowd
+
+    def crowded(self, *, is_here: bool) -> None:
+        self.heard.append(is_here)
+
+    async def make_room(self) -> bool:
+        self.asked += 1
+        if not self.crowd:
+            return False
+        self.crowd -= 1
+        self.counts.all -= 1
+        return True
+
+
+def beside(other: OtherWorker) -> Site:
+    here = site(other.counts)
+    here.factory.strangers = Strangers(other)
+    return here
+
+
+def test_where_another_worker_has_the_crowd_one_of_that_gives_way() -> None:
+    other = OtherWorker(Counts(in_all=13, each=20), crowd=11)
+    here = beside(other)
+    few = [here.connect(f"198.51.{number}.1") for number in range(5)]
+
+    assert [wire.value() for wire in few] == [GREETING] * 5
+    assert other.crowd == 8
+    assert other.counts.all == 13
+
+
+def test_also_to_a_worker_whose_own_have_all_logged_in() -> None:
+    other = OtherWorker(Counts(in_all=11), crowd=10)
+    here = beside(other)
+    first = here.connect("198.51.100.1")
+    begin_log_in(first).callback(LOGGED_IN)
+    second = here.connect("198.51.100.2")
+
+    assert second.value() == GREETING
+    assert other.crowd == 9
+
+
+def test_a_crowd_here_comes_before_one_there() -> None:
+    other = OtherWorker(Counts(in_all=21, each=20), crowd=10)
+    here = beside(other)
+    crowd = [here.connect("198.51.100.1") for _ in range(12)]
+
+    assert [wire.closing for wire in crowd] == [True] + [False] * 11
+    assert (other.crowd, other.asked) == (10, 0)
+
+
+def test_where_nobody_has_a_crowd_the_oldest_here_goes() -> None:
+    other = OtherWorker(Counts(in_all=2))
+    here = beside(other)
+    first, second, third = (here.connect(f"10.{one}.1.1") for one in range(3))
+
+    assert first.value() == GREETING + TOO_MANY
+    assert second.value() == third.value() == GREETING
+    assert other.asked == 1
+
+
+def test_the_others_hear_when_there_is_a_crowd_and_when_there_is_none_any_more() -> (
+    None
+):
+    other = OtherWorker(Counts(in_all=100, each=100))
+    here = beside(other)
+    crowd = [here.connect("198.51.100.1") for _ in range(12)]
+    assert other.heard == [True]
+    for wire in crowd:
+        lose(wire)
+    assert other.heard == [True, False]
+
+
+def test_who_is_gone_while_it_asked_drives_out_nobody_elsewhere() -> None:
+    counts = Counts(in_all=10, each=20)
+    other = OtherWorker(counts, crowd=10)
+    here = beside(other)
+    counts.is_slow = True
+    gone = here.connect("198.51.100.1")
+    lose(gone)
+    counts.answer()
+
+    assert (other.crowd, other.asked) == (10, 0)
+    assert counts.all == 10

@@ -1,0 +1,91 @@
+"""Which worker makes room for which."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from submitd.process.crowds import Crowds, OtherWorkers
+from submitd.process.pipe import NoAnswer, Pipe
+from tests.support.recorded_events import RecordedEvents
+
+
+class Workers:
+    """Answers of workers that are asked to make room, and who was asked."""
+
+    def __init__(self, **answers: bool | Exception) -> None:
+        self.answers = answers
+        self.asked: list[str] = []
+        self.crowds = Crowds(self.ask)
+        for name in answers:
+            self.tell(name, is_here=True)
+
+    async def ask(self, name: str) -> bool:
+        self.asked.append(name)
+        answer = self.answers[name]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def tell(self, name: str, *, is_here: bool) -> None:
+        self.crowds.handlers(name)["crowd"](is_here=is_here)
+
+    def make_room(self, name: str) -> bool:
+        found: list[bool] = []
+        self.crowds.handlers(name)["make-room"]().addCallback(found.append)
+        (answer,) = found
+        return answer
+
+
+def test_those_who_have_a_crowd_make_room_in_turn() -> None:
+    workers = Workers(w1=True, w2=True)
+    assert [workers.make_room("w3") for _ in range(3)] == [True] * 3
+    assert workers.asked == ["w1", "w2", "w1"]
+
+
+def test_nobody_is_asked_to_make_room_for_itself() -> None:
+    workers = Workers(w1=True)
+    assert not workers.make_room("w1")
+    assert workers.asked == []
+
+
+def lose_it(workers: Workers) -> None:
+    workers.tell("w1", is_here=False)
+
+
+def end(workers: Workers) -> None:
+    workers.crowds.forget("w1")
+
+
+@pytest.mark.parametrize("happens", [lose_it, end])
+def test_who_has_no_crowd_any_more_is_not_asked(
+    happens: Callable[[Workers], None],
+) -> None:
+    workers = Workers(w1=True)
+    happens(workers)
+    assert not workers.make_room("w2")
+    assert workers.asked == []
+
+
+@pytest.mark.parametrize("answer", [False, NoAnswer("no answer in 1.5 s")])
+def test_where_one_makes_no_room_the_next_one_does(answer: bool | Exception) -> None:
+    workers = Workers(w1=answer, w2=True)
+    assert workers.make_room("w3")
+    assert workers.asked == ["w1", "w2"]
+
+
+def test_a_supervisor_that_is_silent_makes_no_room() -> None:
+    clock, events = Clock(), RecordedEvents()
+    pipe = Pipe(clock, {}, lambda: None)
+    pipe.makeConnection(StringTransport())
+    found: list[Any] = []
+    Deferred.fromCoroutine(OtherWorkers(pipe, events).make_room()).addCallback(
+        found.append
+    )
+    assert found == []
+    clock.advance(2)
+    assert found == [False]
+    assert events.names == ["supervisor-silent"]
