@@ -19,6 +19,7 @@ from submitd.delivery.courier import (
     may_carry,
 )
 from submitd.delivery.outcome import Delayed, Failed, Outcome
+from submitd.delivery.pace import Pace
 from submitd.delivery.route import Route
 from submitd.delivery.slots import DestinationSlots
 from submitd.delivery.turns import Turns
@@ -32,6 +33,9 @@ from submitd.spool.store import Recipient, Spooled
 _AGAIN: Final = 1.0
 _FORGET: Final = 300.0
 """Seconds for which it is remembered that a destination bears no more connections."""
+
+_PUT_OFF: Final = 15.0
+"""Seconds until a message is due again whose form found no place to be made."""
 
 _LOCAL_FAULT: Final = Delayed(EnhancedCode(4, 3, 0), "a local fault")
 
@@ -139,8 +143,8 @@ class Jobs(Protocol):
     def give_back(self, job: Job) -> None:
         """It was not tried."""
 
-    def put_off(self, job: Job) -> None:
-        """It was not tried, and is not for some seconds: too many wait."""
+    def put_off(self, job: Job, seconds: float) -> None:
+        """It was not tried, and is not for so long: too many wait."""
 
     def in_time(self, job: Job) -> Job | None:
         """What of it is to be tried now; what becomes of the rest is settled."""
@@ -163,6 +167,7 @@ class Destination:
     """What waits for one next hop, and the lanes that serve it."""
 
     route: Route
+    pace: Pace
     jobs: WaitingJobs = field(factory=WaitingJobs)
     lanes: set[Lane] = field(factory=set)
     idle: deque[Lane] = field(factory=deque)
@@ -209,25 +214,29 @@ class Lanes:
         self.count = 0
         """Lanes that there are."""
 
-    def put(self, route: Route, job: Job) -> bool:
-        """Have it carried; False: too many wait for this destination already.
+    def put(self, route: Route, job: Job) -> None:
+        """Have it carried.
 
-        Of these each is older, or more urgent.
+        Where too many wait for its destination already it is put off; or another
+        one, which is younger or less urgent.
         """
         destination = self._destination(route)
-        if len(destination.jobs) >= self._limits.messages_per_destination:
+        waiting = len(destination.jobs)
+        if not waiting:
+            destination.pace.begin()
+        elif waiting >= self._limits.messages_per_destination:
             last = destination.jobs.take_last(after=job)
+            self._jobs.put_off(last or job, destination.pace.delay(waiting))
             if last is None:
-                return False
-            self._jobs.put_off(last)
+                return
         destination.jobs.put(job)
         self._serve(destination)
-        return True
 
     def _destination(self, route: Route) -> Destination:
         destination = self._destinations.get(route.key)
         if destination is None:
-            destination = self._destinations[route.key] = Destination(route)
+            destination = Destination(route, Pace(self._clock))
+            self._destinations[route.key] = destination
         return destination
 
     def stop(self) -> None:
@@ -352,6 +361,7 @@ class Lanes:
                     return  # who starves comes first
             else:
                 job = self._jobs.in_time(destination.jobs.take())
+                destination.pace.carry()
                 if job is not None:
                     carried += 1
                     await self._attempt(destination, lane.hop, job, reused=carried > 1)
@@ -460,7 +470,7 @@ class Lanes:
         if self._stopping:
             self._jobs.give_back(one.job)
         elif not self._unprepared.put(one.job.spooled.submitter, one):
-            self._jobs.put_off(one.job)
+            self._jobs.put_off(one.job, _PUT_OFF)
 
     async def _prepare(self, one: _Unprepared) -> None:
         job = one.job

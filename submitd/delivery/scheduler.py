@@ -45,9 +45,6 @@ from submitd.spool.store import (
 _BATCH: Final = 50
 _AGAIN: Final = 1.0
 _LONGEST_AGAIN: Final = 30.0
-_PUT_OFF: Final = 10.0
-"""Seconds, and up to twice that, until a message that found no place is due again."""
-
 _MOST_INTERRUPTIONS: Final = 2
 """Attempts cut off behind the final dot by our own death, which may each have
 arrived. A further one might be the third copy; its sender hears of it instead."""
@@ -175,8 +172,8 @@ class DeliveryScheduler(Service):
             self.begin(job)
             if is_full:
                 self.give_back(job)
-            elif not self._lanes.put(route, job):
-                self.put_off(job)
+            else:
+                self._lanes.put(route, job)
 
     def _known(
         self, spooled: Spooled, recipients: Sequence[Recipient]
@@ -223,10 +220,9 @@ class DeliveryScheduler(Service):
         """As `Jobs.give_back`."""
         self._run(job, self._release(job))
 
-    def put_off(self, job: Job) -> None:
+    def put_off(self, job: Job, seconds: float) -> None:
         """As `Jobs.put_off`: those of other destinations come first."""
-        pause = _PUT_OFF * (1 + self._chance.random())
-        self._run(job, self._release(job, self._now() + timedelta(seconds=pause)))
+        self._run(job, self._release(job, self._now() + timedelta(seconds=seconds)))
 
     def in_time(self, job: Job) -> Job | None:
         """As `Jobs.in_time`."""

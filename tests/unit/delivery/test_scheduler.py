@@ -268,8 +268,7 @@ def test_what_finds_no_place_is_due_again_after_the_others() -> None:
     assert len(site.released) == 2
     for numbers, due_at in site.released:
         assert numbers == [0]
-        assert due_at is not None
-        assert timedelta(seconds=10) <= due_at - NOW <= timedelta(seconds=20)
+        assert due_at == NOW + timedelta(seconds=5)
 
 
 def test_beyond_the_bound_messages_stay_in_the_spool() -> None:
@@ -283,9 +282,8 @@ def test_beyond_the_bound_content_is_read_from_the_spool() -> None:
     site = Site(octets=10)
     put: list[Job] = []
 
-    def keep(route: Route, job: Job) -> bool:  # noqa: ARG001
+    def keep(route: Route, job: Job) -> None:  # noqa: ARG001
         put.append(job)
-        return True
 
     site.scheduler._lanes.put = keep  # type: ignore[method-assign]
     for _ in range(2):
