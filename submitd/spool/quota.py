@@ -4,6 +4,7 @@ Only where a limit is configured for it: without one there is no statement here.
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from sqlite3 import Connection
@@ -29,7 +30,10 @@ _REMEMBERED: Final = 90
 """Days for which it is remembered whom a login has written to."""
 
 _MOST_REMEMBERED: Final = 20_000
-"""Mailboxes of one login."""
+"""Mailboxes of one login, and up to `_STEP` more until they are looked through."""
+
+_STEP: Final = 200
+"""New mailboxes after which they are: it takes a millisecond, and others wait."""
 
 _SWEPT: Final = 1000
 """Old rows that one transaction removes at most: others wait for it."""
@@ -134,7 +138,9 @@ def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | N
     else:
         row = (1, len(envelope.forward_paths), usage.new_recipients)
         _count(connection, key, due.spans, row, now)
-        _remember(connection, key, paths, usage.new_recipients, now)
+        _remember(connection, key, paths, now)
+        if _begins_step(usage, now):
+            _forget(connection, key)
     if due.spans:
         _sweep(connection, due.spans, usage, now)
     return None
@@ -240,26 +246,37 @@ def _unknown(connection: Connection, login: str, paths: Sequence[ForwardPath]) -
 
 
 def _remember(
-    connection: Connection,
-    login: str,
-    paths: Sequence[ForwardPath],
-    new: int,
-    now: float,
+    connection: Connection, login: str, paths: Sequence[ForwardPath], now: float
 ) -> None:
-    """``new`` of them are not remembered yet."""
     connection.executemany(
         "INSERT INTO correspondent (login, mailbox, seen) VALUES (?, ?, ?) "
         "ON CONFLICT (login, mailbox) DO UPDATE SET seen = excluded.seen "
         "WHERE seen <> excluded.seen",
         [(login, _mark(path), now // _DAY) for path in paths],
     )
-    if new:
-        # Whoever adds some removes as many: no transaction has to remove more.
-        connection.execute(
-            "DELETE FROM correspondent WHERE rowid IN (SELECT rowid FROM "
-            "correspondent WHERE login = ? ORDER BY seen DESC LIMIT ? OFFSET ?)",
-            (login, new, _MOST_REMEMBERED),
-        )
+
+
+def _begins_step(usage: Usage, now: float) -> bool:
+    """True with the first new mailbox of each grain of a day, and of each `_STEP`.
+
+    So no transaction has to remove more than that many and those of one message.
+    """
+    until = Span.DAY.until(now)
+    before = sum(
+        one.new_recipients
+        for one in usage.spent.get(Span.DAY, ())
+        if one.until == until
+    )
+    after = before + usage.new_recipients
+    return math.ceil(before / _STEP) < math.ceil(after / _STEP)
+
+
+def _forget(connection: Connection, login: str) -> None:
+    connection.execute(
+        "DELETE FROM correspondent WHERE rowid IN (SELECT rowid FROM "
+        "correspondent WHERE login = ? ORDER BY seen DESC LIMIT -1 OFFSET ?)",
+        (login, _MOST_REMEMBERED),
+    )
 
 
 def _sweep(

@@ -1,7 +1,7 @@
 """What logins have sent, counted where their messages are accepted."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -399,6 +399,47 @@ async def test_so_many_are_remembered_the_latest(
         assert rows(s, "correspondent") == 3 + 1
 
 
+def test_whom_a_login_has_written_to_is_looked_through_in_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not for each message: others wait for that transaction."""
+    monkeypatch.setattr(counting, "_MOST_REMEMBERED", 30)
+    monkeypatch.setattr(counting, "_STEP", 10)
+    ids = QueueIds(1)
+    said: list[str] = []
+    most = 0
+    with database() as connection:
+
+        def write(half_hours: int, *names: str) -> int:
+            new = incoming(ids, NOW + timedelta(minutes=30 * half_hours), names)
+            counting.charge(connection, new, charge())
+            (found,) = connection.execute(
+                "SELECT count(*) FROM correspondent"
+            ).fetchone()
+            return int(found)
+
+        connection.set_trace_callback(said.append)
+        for number in range(90):
+            most = max(most, write(0, f"to{number}"))
+        assert most == 30 + 9
+        assert len(looks(said)) == 9
+        # By an index that has all that is asked for.
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {looks(said)[-1]}").fetchall()
+        assert "COVERING INDEX correspondent_latest (login=?)" in plan[-1][-1]
+        said.clear()
+        assert write(0, "to88", "to89") == write(1, "to89") == 39
+        assert looks(said) == []
+        assert write(1, "one") == 30
+        assert write(1, *(f"many{number}" for number in range(50))) == 30
+        assert write(1, "many48", "many49", "next") == 31
+        assert len(looks(said)) == 2
+
+
+def looks(said: list[str]) -> list[str]:
+    """The statements that look for whom to forget."""
+    return [one for one in said if "ORDER BY seen" in one]
+
+
 @in_reactor
 async def test_old_counts_are_swept(tmp_path: Path) -> None:
     async with Spooling(tmp_path) as s:
@@ -451,6 +492,19 @@ def database() -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
+def incoming(ids: QueueIds, at: datetime, names: Iterable[str]) -> NewMessage:
+    """A message to these, of this moment."""
+    paths = tuple(ForwardPath(parse_mailbox(f"{one}@example.net")) for one in names)
+    return NewMessage(
+        queue_id=ids.next(),
+        envelope=Envelope(reverse_path=None, forward_paths=paths, accepted_at=at),
+        header=b"",
+        needs=Needs(),
+        submitter="alice",
+        session="s",
+    )
+
+
 QUOTA = Quota(
     burst=3,
     messages_per_hour=6,
@@ -485,19 +539,7 @@ def test_no_span_ever_has_more_than_its_limit(
             seconds += gap
             at = NOW + timedelta(seconds=seconds - late)
             moment = at.timestamp()
-            paths = tuple(
-                ForwardPath(parse_mailbox(f"{one}@example.net")) for one in names
-            )
-            new = NewMessage(
-                queue_id=ids.next(),
-                envelope=Envelope(
-                    reverse_path=None, forward_paths=paths, accepted_at=at
-                ),
-                header=b"",
-                needs=Needs(),
-                submitter="alice",
-                session="s",
-            )
+            new = incoming(ids, at, names)
             seen: list[Usage] = []
 
             def judge(
