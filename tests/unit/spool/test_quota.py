@@ -230,10 +230,13 @@ def reports(s: Spooling, at: datetime) -> tuple[Report, ...]:
     return (Report(message=new, body=b"held\r\n"),)
 
 
-async def hold(s: Spooling, seconds: float, login: str = "alice") -> Spooled:
+async def hold(
+    s: Spooling, seconds: float, login: str = "alice", told: str = ""
+) -> Spooled:
     """A message is held; its notice is offered."""
     at = NOW + timedelta(seconds=seconds)
-    notices = Notices(parse_mailbox(f"{login}@example.org"), reports(s, at))
+    to = parse_mailbox(f"{told or login}@example.org")
+    notices = Notices(to, reports(s, at))
     due = charge(login=login, reason="too much", notices=notices)
     kept = await accept(s, due, "new", held=True, submitter=login, accepted_at=at)
     assert isinstance(kept, Spooled)
@@ -264,6 +267,42 @@ async def test_once_all_was_let_go_the_next_held_one_is_news(tmp_path: Path) -> 
         await hold(s, 5, login="ALICE")
         assert notices(s) == 3
         assert second.queue_id in held
+
+
+@in_reactor
+async def test_a_login_is_one_in_whatever_case_it_is_written(tmp_path: Path) -> None:
+    """In all tables, and beyond ASCII: or it has each limit twice."""
+    async with Spooling(tmp_path) as s:
+        await accept(s, charge(login="ärger"), "bob", submitter="ärger")
+        later = charge(login="ärger", spans=frozenset(), for_later=True)
+        await accept(s, later, "bob", submitter="ärger", release_at=LATER)
+        first = await hold(s, 0, login="Ärger", told="ae")
+        second = await hold(s, 60, login="ÄRGER", told="ae")
+        assert notices(s) == 1
+
+        bob = (ForwardPath(parse_mailbox("bob@example.net")),)
+        found = await s.spool.usage("äRGER", Span, bob, NOW, held=True, later=True)
+        assert [one.messages for one in found.spent[Span.HOUR]] == [1]
+        assert found.new_recipients == 0
+        assert (found.held.messages, found.later.messages) == (2, 1)
+        assert found.noticed
+
+        # People read it as it is spelled.
+        tomorrow = NOW + timedelta(days=1)
+        (due,) = await s.spool.reminders(tomorrow)
+        assert (due.login, due.held.messages) == ("Ärger", 2)
+        await s.spool.remind(due, reports(s, tomorrow), tomorrow)
+        assert not await s.spool.reminders(tomorrow)
+        for wanted in (
+            Wanted(login="äRGER", held=True),
+            Wanted(sender="äRGER", held=True),
+        ):
+            entries = list(s.store.search(wanted))
+            assert [one.queue_id for one in entries] == [
+                first.queue_id,
+                second.queue_id,
+            ]
+            assert [one.submitter for one in entries] == ["Ärger", "ÄRGER"]
 
 
 @in_reactor
