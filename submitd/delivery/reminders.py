@@ -63,10 +63,14 @@ class HoldReminders(Service):
         now = self._now()
         try:
             for due in await self._spool.reminders(now):
+                if not self.running:
+                    return  # the others have their turn after the next start
                 await self._have_turn(due, now)
         except SpoolUnavailable as problem:
-            # Nobody is forgotten: the next look finds them again.
-            self._events.emit(REMINDER_FAILED, reason=str(problem))
+            # Nobody is forgotten: the next look finds them again. A spool that
+            # closes because we all stop is no failure.
+            if self.running:
+                self._events.emit(REMINDER_FAILED, reason=str(problem))
         except Exception as fault:  # noqa: BLE001 - a LoopingCall would end by it
             self._events.failure(REMINDER_FAILED, fault, reason="a local fault")
 

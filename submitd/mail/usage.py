@@ -6,6 +6,11 @@ from enum import Enum
 from attrs import field, frozen
 
 
+def login_key(login: str) -> str:
+    """What tells logins apart, in whatever case they are written."""
+    return login.casefold()
+
+
 class Span(Enum):
     """A time over which messages and recipients are counted together."""
 

@@ -8,7 +8,7 @@ from typing import Final
 from attrs import field, frozen
 
 from submitd.mail.status import EnhancedCode
-from submitd.mail.usage import Span, Stored, Usage
+from submitd.mail.usage import Span, Stored, Usage, login_key
 from submitd.smtp.reply import Reply
 
 _LATER: Final = EnhancedCode(4, 7, 1)
@@ -128,11 +128,11 @@ class Quotas:
     """Of all others."""
 
     by_login: Mapping[str, Quota] = field(factory=dict)
-    """By login, in lower case."""
+    """By `login_key`."""
 
     def of(self, login: str) -> Quota:
         """What this submitter may send."""
-        return self.by_login.get(login.casefold(), self.default)
+        return self.by_login.get(login_key(login), self.default)
 
 
 def check_quota(

@@ -2,6 +2,7 @@
 
 from submitd.config.people import QuotaLimits
 from submitd.config.sections import Config
+from submitd.mail.usage import login_key
 from submitd.policy.quota import Quota, Quotas, Room
 
 
@@ -10,7 +11,7 @@ def quotas_of(config: Config) -> Quotas:
     return Quotas(
         _quota(config.quota),
         {
-            login.casefold(): _quota(rule)
+            login_key(login): _quota(rule)
             for rule in config.quota.rule.values()
             for login in rule.logins
         },

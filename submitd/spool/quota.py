@@ -4,6 +4,7 @@ Only where a limit is configured for it: without one there is no statement here.
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from sqlite3 import Connection
@@ -11,7 +12,7 @@ from typing import Final
 
 from submitd.mail.address import BadAddress, Mailbox, parse_mailbox
 from submitd.mail.envelope import ForwardPath
-from submitd.mail.usage import Span, Spent, Stored, Usage
+from submitd.mail.usage import Span, Spent, Stored, Usage, login_key
 from submitd.spool.rows import number_of, read_moment
 from submitd.spool.statements import insert_message, tell
 from submitd.spool.store import Charge, NewMessage, Over, Reminder, Report
@@ -29,7 +30,10 @@ _REMEMBERED: Final = 90
 """Days for which it is remembered whom a login has written to."""
 
 _MOST_REMEMBERED: Final = 20_000
-"""Mailboxes of one login."""
+"""Mailboxes of one login, and up to `_STEP` more until they are looked through."""
+
+_STEP: Final = 200
+"""New mailboxes after which they are: it takes a millisecond, and others wait."""
 
 _SWEPT: Final = 1000
 """Old rows that one transaction removes at most: others wait for it."""
@@ -52,7 +56,7 @@ def read_usage(
     later: bool,
 ) -> Usage:
     """As `Spool.usage`."""
-    key = login.casefold()
+    key = login_key(login)
     spent: dict[Span, tuple[Spent, ...]] = {}
     for span in spans:
         rows = connection.execute(
@@ -71,14 +75,14 @@ def read_usage(
             )
             for until, messages, recipients, new_recipients in rows
         )
-    lies = _held(connection, login) if held else Stored()
+    lies = _held(connection, key) if held else Stored()
     return Usage(
         spent=spent,
         new_recipients=_unknown(connection, key, paths),
         held=lies,
-        later=_waiting(connection, login, now) if later else Stored(),
+        later=_waiting(connection, key, now) if later else Stored(),
         # Once all was let go, the next one that is held is news again.
-        noticed=lies.messages > 0 and _was_told(connection, login, now),
+        noticed=lies.messages > 0 and _was_told(connection, key, now),
     )
 
 
@@ -93,7 +97,7 @@ def _waiting(connection: Connection, login: str, now: float) -> Stored:
 def _stored(connection: Connection, which: str, values: Sequence[object]) -> Stored:
     messages, octets = connection.execute(
         "SELECT count(*), total(length(header) + body_size) FROM message "  # noqa: S608
-        f"WHERE submitter = ? COLLATE NOCASE AND {which} AND removed = 0",
+        f"WHERE login = ? AND {which} AND removed = 0",
         values,
     ).fetchone()
     return Stored(messages, int(octets))
@@ -125,7 +129,7 @@ def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | N
         held=message.held,
         later=due.for_later,
     )
-    key = due.login.casefold()
+    key = login_key(due.login)
     if (reply := due.judge(usage)) is not None:
         return Over(reply, usage)
     if message.held:
@@ -134,7 +138,9 @@ def charge(connection: Connection, message: NewMessage, due: Charge) -> Over | N
     else:
         row = (1, len(envelope.forward_paths), usage.new_recipients)
         _count(connection, key, due.spans, row, now)
-        _remember(connection, key, paths, usage.new_recipients, now)
+        _remember(connection, key, paths, now)
+        if _begins_step(usage, now):
+            _forget(connection, key)
     if due.spans:
         _sweep(connection, due.spans, usage, now)
     return None
@@ -165,8 +171,9 @@ def _enter_notices(
         return
     told = due.notices.told
     connection.execute(
-        "INSERT OR REPLACE INTO told (login, mailbox, at) VALUES (?, ?, ?)",
-        (due.login, None if told is None else str(told), now),
+        "INSERT OR REPLACE INTO told (login, submitter, mailbox, at) "
+        "VALUES (?, ?, ?, ?)",
+        (login_key(due.login), due.login, None if told is None else str(told), now),
     )
     _enter(connection, due.notices.reports)
 
@@ -181,13 +188,13 @@ def reminders(connection: Connection, now: float) -> list[Reminder]:
     """As `Spool.reminders`."""
     return [
         Reminder(
-            login=login,
+            login=submitter,
             told=_mailbox_in(mailbox),
             told_at=read_moment(at),
-            held=_held(connection, login),
+            held=_held(connection, key),
         )
-        for login, mailbox, at in connection.execute(
-            "SELECT login, mailbox, at FROM told WHERE at <= ? OR at > ? "
+        for key, submitter, mailbox, at in connection.execute(
+            "SELECT login, submitter, mailbox, at FROM told WHERE at <= ? OR at > ? "
             "ORDER BY at LIMIT ?",
             (now - _REMINDER_PERIOD, now + _SLACK, _REMINDED_AT_ONCE),
         ).fetchall()
@@ -205,7 +212,7 @@ def remind(
     connection: Connection, due: Reminder, reports: Sequence[Report], now: float
 ) -> None:
     """As `Spool.remind`."""
-    which = (due.login, due.told_at.timestamp())
+    which = (login_key(due.login), due.told_at.timestamp())
     if not due.held.messages:
         connection.execute("DELETE FROM told WHERE login = ? AND at = ?", which)
         return
@@ -240,26 +247,37 @@ def _unknown(connection: Connection, login: str, paths: Sequence[ForwardPath]) -
 
 
 def _remember(
-    connection: Connection,
-    login: str,
-    paths: Sequence[ForwardPath],
-    new: int,
-    now: float,
+    connection: Connection, login: str, paths: Sequence[ForwardPath], now: float
 ) -> None:
-    """``new`` of them are not remembered yet."""
     connection.executemany(
         "INSERT INTO correspondent (login, mailbox, seen) VALUES (?, ?, ?) "
         "ON CONFLICT (login, mailbox) DO UPDATE SET seen = excluded.seen "
         "WHERE seen <> excluded.seen",
         [(login, _mark(path), now // _DAY) for path in paths],
     )
-    if new:
-        # Whoever adds some removes as many: no transaction has to remove more.
-        connection.execute(
-            "DELETE FROM correspondent WHERE rowid IN (SELECT rowid FROM "
-            "correspondent WHERE login = ? ORDER BY seen DESC LIMIT ? OFFSET ?)",
-            (login, new, _MOST_REMEMBERED),
-        )
+
+
+def _begins_step(usage: Usage, now: float) -> bool:
+    """True with the first new mailbox of each grain of a day, and of each `_STEP`.
+
+    So no transaction has to remove more than that many and those of one message.
+    """
+    until = Span.DAY.until(now)
+    before = sum(
+        one.new_recipients
+        for one in usage.spent.get(Span.DAY, ())
+        if one.until == until
+    )
+    after = before + usage.new_recipients
+    return math.ceil(before / _STEP) < math.ceil(after / _STEP)
+
+
+def _forget(connection: Connection, login: str) -> None:
+    connection.execute(
+        "DELETE FROM correspondent WHERE rowid IN (SELECT rowid FROM "
+        "correspondent WHERE login = ? ORDER BY seen DESC LIMIT -1 OFFSET ?)",
+        (login, _MOST_REMEMBERED),
+    )
 
 
 def _sweep(

@@ -3,6 +3,8 @@
 import sqlite3
 from typing import Final
 
+from submitd.mail.usage import login_key
+
 VERSION: Final = 4
 
 _TABLES: Final = """
@@ -93,8 +95,10 @@ CREATE INDEX recipient_due ON recipient (priority, due_at)
 """
 """What the parameters of MAIL brought along."""
 _USAGE: Final = """
+ALTER TABLE message ADD COLUMN login TEXT;  -- the submitter's `login_key`
+UPDATE message SET login = login_key(submitter) WHERE submitter IS NOT NULL;
 CREATE TABLE usage (             -- what logins with limits have sent
-  login TEXT NOT NULL,           -- in lower case
+  login TEXT NOT NULL,           -- its `login_key`, here and below
   span INTEGER NOT NULL,         -- seconds counted together
   until REAL NOT NULL,           -- seconds since 1970: then it counts no more
   messages INTEGER NOT NULL DEFAULT 0,
@@ -112,12 +116,13 @@ CREATE TABLE correspondent (     -- whom they have written to
 CREATE INDEX correspondent_seen ON correspondent (seen);
 CREATE INDEX correspondent_latest ON correspondent (login, seen);
 CREATE TABLE told (              -- who was told that their mail is held
-  login TEXT PRIMARY KEY COLLATE NOCASE,
+  login TEXT PRIMARY KEY,
+  submitter TEXT NOT NULL,       -- as people write it
   mailbox TEXT,                  -- where; NULL: only the postmaster was
   at REAL NOT NULL               -- when last: seconds since 1970
 ) WITHOUT ROWID;
-CREATE INDEX message_held ON message (submitter COLLATE NOCASE) WHERE held = 1;
-CREATE INDEX message_later ON message (submitter COLLATE NOCASE, release_at)
+CREATE INDEX message_held ON message (login) WHERE held = 1;
+CREATE INDEX message_later ON message (login, release_at)
   WHERE release_at IS NOT NULL;
 """
 
@@ -166,6 +171,7 @@ def prepare(connection: sqlite3.Connection) -> None:
         raise WrongVersion(f"schema version {version} is newer than this submitd")
     if version == VERSION:
         return
+    connection.create_function("login_key", 1, login_key)
     steps = [_TABLES] if version == 0 else []
     steps += [_MIGRATIONS[one] for one in range(max(1, version), VERSION)]
     connection.executescript(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from submitd.mail.usage import Span, Usage
+from submitd.mail.usage import Span, Usage, login_key
 from submitd.spool import schema
 from submitd.spool.files import FileLock
 from submitd.spool.quota import read_usage
@@ -440,12 +440,12 @@ def _condition(wanted: Wanted) -> tuple[str, list[object]]:
         also(f"id IN ({', '.join('?' * len(numbers))})", *numbers)
     if wanted.sender:
         also(
-            "(lower(reverse_path) = lower(?) OR lower(submitter) = lower(?))",
+            "(lower(reverse_path) = lower(?) OR login = ?)",
             wanted.sender,
-            wanted.sender,
+            login_key(wanted.sender),
         )
     if wanted.login:
-        also("submitter = ? COLLATE NOCASE", wanted.login)
+        also("login = ?", login_key(wanted.login))
     below = "EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND {})"
     if wanted.recipient:
         also(below.format("lower(address) = lower(?)"), wanted.recipient)

@@ -8,6 +8,7 @@ from sqlite3 import Connection
 from typing import Final
 
 from submitd.mail.envelope import HEAD_START, ForwardPath
+from submitd.mail.usage import login_key
 from submitd.spool.rows import (
     MESSAGE_COLUMNS,
     RECIPIENT_COLUMNS,
@@ -89,9 +90,9 @@ def insert_message(
     at = envelope.accepted_at.timestamp()
     connection.execute(
         "INSERT INTO message (id, queue_id, accepted_at, reverse_path, envelope, "
-        "submitter, session, eight_bit, smtputf8, binary, held, chunks, body_size, "
-        "header, tail, release_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "submitter, login, session, eight_bit, smtputf8, binary, held, chunks, "
+        "body_size, header, tail, release_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             identity,
             message.queue_id,
@@ -99,6 +100,7 @@ def insert_message(
             None if envelope.reverse_path is None else str(envelope.reverse_path),
             envelope_text(envelope),
             message.submitter,
+            None if message.submitter is None else login_key(message.submitter),
             message.session,
             message.needs.eight_bit,
             message.needs.smtputf8,

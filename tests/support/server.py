@@ -133,11 +133,13 @@ def serving(
     ) -> Callable[[Path], Coroutine[Deferred[Any], Any, None]]:
         async def run(tmp_path: Path) -> None:
             receiver = receive()
-            server = serve(tmp_path, receiver, receiver.listen(reactor))
             try:
-                await in_thread(lambda: test(server))
+                server = serve(tmp_path, receiver, receiver.listen(reactor))
+                try:
+                    await in_thread(lambda: test(server))
+                finally:
+                    await in_thread(server.twistd.end)
             finally:
-                await in_thread(server.twistd.end)
                 await receiver.close()
 
         run.__name__ = run.__qualname__ = test.__name__

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from submitd.delivery.reminders import HoldReminders
@@ -89,6 +91,52 @@ def test_a_spool_that_cannot_tell_is_asked_again() -> None:
     clock.advance(600)
     assert spool.looks == 3
     service.stopService()
+
+
+class ClosingSpool(Spool):
+    """One that answers in time, and not before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer: Deferred[None] = Deferred()
+
+    async def reminders(self, now: datetime) -> Sequence[Reminder]:
+        if not self.found:
+            await self.answer
+        return await super().reminders(now)
+
+    async def remind(
+        self, due: Reminder, reports: Sequence[Report], now: datetime
+    ) -> None:
+        await self.answer
+        await super().remind(due, reports, now)
+
+
+@pytest.mark.parametrize("found", [[], [due("alice", 1), due("bob", 1)]])
+def test_a_stop_amidst_a_look_is_no_failure(found: list[Reminder]) -> None:
+    """The next start looks, and finds who was not told."""
+    clock, spool, events = Clock(), ClosingSpool(), RecordedEvents()
+    spool.found = found
+    service = HoldReminders(clock, spool, Notices(), events, lambda: NOW)
+    service.startService()
+    service.stopService()
+    spool.answer.errback(SpoolUnavailable("the spool is closing"))
+    assert events.names == []
+    assert spool.done == []
+
+
+def test_what_is_under_way_at_a_stop_is_done_and_the_rest_at_the_next_start() -> None:
+    clock, spool, events = Clock(), ClosingSpool(), RecordedEvents()
+    spool.found = [due("alice", 1), due("bob", 1)]
+    service = HoldReminders(clock, spool, Notices(), events, lambda: NOW)
+    service.startService()
+    service.stopService()
+    spool.answer.callback(None)
+    assert spool.done == [("alice", 1)]
+    spool.found = [due("bob", 1)]
+    HoldReminders(clock, spool, Notices(), events, lambda: NOW).startService()
+    assert spool.done == [("alice", 1), ("bob", 1)]
+    assert events.names == []
 
 
 def test_a_fault_with_one_of_them_keeps_no_other_from_being_told() -> None:

@@ -775,7 +775,8 @@ def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
 
 
 _STEPS_BACK: Final = {
-    3: "DROP INDEX message_later; DROP INDEX recipient_due; "
+    3: "DROP INDEX message_later; DROP INDEX message_held; "
+    "ALTER TABLE message DROP COLUMN login; DROP INDEX recipient_due; "
     "ALTER TABLE recipient DROP COLUMN priority; "
     "ALTER TABLE message DROP COLUMN release_at; "
     "CREATE INDEX recipient_due ON recipient (due_at) "
@@ -783,7 +784,7 @@ _STEPS_BACK: Final = {
     "DROP TRIGGER message_renditions_deleted; DROP TRIGGER rendition_deleted; "
     "DROP TABLE rendition; ALTER TABLE message DROP COLUMN binary; "
     "DROP TABLE usage; DROP TABLE correspondent; "
-    "DROP TABLE told; DROP INDEX message_held",
+    "DROP TABLE told",
     2: "ALTER TABLE recipient DROP COLUMN interruptions",
     1: "DROP TRIGGER message_deleted",
 }
@@ -796,7 +797,7 @@ async def test_an_older_spool_is_brought_up_to_date(
     tmp_path: Path, version: int
 ) -> None:
     async with Spooling(tmp_path) as s:
-        queue_id = (await s.accept()).queue_id
+        queue_id = (await s.accept(submitter="Ärger")).queue_id
     with sqlite3.connect(s.folder / DATABASE) as older:
         for step in range(schema.VERSION - 1, version - 1, -1):
             older.executescript(_STEPS_BACK[step])
@@ -809,6 +810,8 @@ async def test_an_older_spool_is_brought_up_to_date(
         assert not claimed.needs.binary
         assert claimed.envelope.priority == 0
         assert claimed.envelope.release_at is None
+        (entry,) = s.store.search(Wanted(login="ärger"))
+        assert (entry.queue_id, entry.submitter) == (queue_id, "Ärger")
         await s.spool.record(queue_id, [result()])
     with sqlite3.connect(s.folder / DATABASE) as migrated:
         assert schema.version_of(migrated) == schema.VERSION

@@ -1,7 +1,7 @@
 """What logins have sent, counted where their messages are accepted."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -230,10 +230,13 @@ def reports(s: Spooling, at: datetime) -> tuple[Report, ...]:
     return (Report(message=new, body=b"held\r\n"),)
 
 
-async def hold(s: Spooling, seconds: float, login: str = "alice") -> Spooled:
+async def hold(
+    s: Spooling, seconds: float, login: str = "alice", told: str = ""
+) -> Spooled:
     """A message is held; its notice is offered."""
     at = NOW + timedelta(seconds=seconds)
-    notices = Notices(parse_mailbox(f"{login}@example.org"), reports(s, at))
+    to = parse_mailbox(f"{told or login}@example.org")
+    notices = Notices(to, reports(s, at))
     due = charge(login=login, reason="too much", notices=notices)
     kept = await accept(s, due, "new", held=True, submitter=login, accepted_at=at)
     assert isinstance(kept, Spooled)
@@ -264,6 +267,42 @@ async def test_once_all_was_let_go_the_next_held_one_is_news(tmp_path: Path) -> 
         await hold(s, 5, login="ALICE")
         assert notices(s) == 3
         assert second.queue_id in held
+
+
+@in_reactor
+async def test_a_login_is_one_in_whatever_case_it_is_written(tmp_path: Path) -> None:
+    """In all tables, and beyond ASCII: or it has each limit twice."""
+    async with Spooling(tmp_path) as s:
+        await accept(s, charge(login="ärger"), "bob", submitter="ärger")
+        later = charge(login="ärger", spans=frozenset(), for_later=True)
+        await accept(s, later, "bob", submitter="ärger", release_at=LATER)
+        first = await hold(s, 0, login="Ärger", told="ae")
+        second = await hold(s, 60, login="ÄRGER", told="ae")
+        assert notices(s) == 1
+
+        bob = (ForwardPath(parse_mailbox("bob@example.net")),)
+        found = await s.spool.usage("äRGER", Span, bob, NOW, held=True, later=True)
+        assert [one.messages for one in found.spent[Span.HOUR]] == [1]
+        assert found.new_recipients == 0
+        assert (found.held.messages, found.later.messages) == (2, 1)
+        assert found.noticed
+
+        # People read it as it is spelled.
+        tomorrow = NOW + timedelta(days=1)
+        (due,) = await s.spool.reminders(tomorrow)
+        assert (due.login, due.held.messages) == ("Ärger", 2)
+        await s.spool.remind(due, reports(s, tomorrow), tomorrow)
+        assert not await s.spool.reminders(tomorrow)
+        for wanted in (
+            Wanted(login="äRGER", held=True),
+            Wanted(sender="äRGER", held=True),
+        ):
+            entries = list(s.store.search(wanted))
+            assert [one.queue_id for one in entries] == [
+                first.queue_id,
+                second.queue_id,
+            ]
+            assert [one.submitter for one in entries] == ["Ärger", "ÄRGER"]
 
 
 @in_reactor
@@ -399,6 +438,47 @@ async def test_so_many_are_remembered_the_latest(
         assert rows(s, "correspondent") == 3 + 1
 
 
+def test_whom_a_login_has_written_to_is_looked_through_in_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not for each message: others wait for that transaction."""
+    monkeypatch.setattr(counting, "_MOST_REMEMBERED", 30)
+    monkeypatch.setattr(counting, "_STEP", 10)
+    ids = QueueIds(1)
+    said: list[str] = []
+    most = 0
+    with database() as connection:
+
+        def write(half_hours: int, *names: str) -> int:
+            new = incoming(ids, NOW + timedelta(minutes=30 * half_hours), names)
+            counting.charge(connection, new, charge())
+            (found,) = connection.execute(
+                "SELECT count(*) FROM correspondent"
+            ).fetchone()
+            return int(found)
+
+        connection.set_trace_callback(said.append)
+        for number in range(90):
+            most = max(most, write(0, f"to{number}"))
+        assert most == 30 + 9
+        assert len(looks(said)) == 9
+        # By an index that has all that is asked for.
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {looks(said)[-1]}").fetchall()
+        assert "COVERING INDEX correspondent_latest (login=?)" in plan[-1][-1]
+        said.clear()
+        assert write(0, "to88", "to89") == write(1, "to89") == 39
+        assert looks(said) == []
+        assert write(1, "one") == 30
+        assert write(1, *(f"many{number}" for number in range(50))) == 30
+        assert write(1, "many48", "many49", "next") == 31
+        assert len(looks(said)) == 2
+
+
+def looks(said: list[str]) -> list[str]:
+    """The statements that look for whom to forget."""
+    return [one for one in said if "ORDER BY seen" in one]
+
+
 @in_reactor
 async def test_old_counts_are_swept(tmp_path: Path) -> None:
     async with Spooling(tmp_path) as s:
@@ -451,6 +531,19 @@ def database() -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
+def incoming(ids: QueueIds, at: datetime, names: Iterable[str]) -> NewMessage:
+    """A message to these, of this moment."""
+    paths = tuple(ForwardPath(parse_mailbox(f"{one}@example.net")) for one in names)
+    return NewMessage(
+        queue_id=ids.next(),
+        envelope=Envelope(reverse_path=None, forward_paths=paths, accepted_at=at),
+        header=b"",
+        needs=Needs(),
+        submitter="alice",
+        session="s",
+    )
+
+
 QUOTA = Quota(
     burst=3,
     messages_per_hour=6,
@@ -485,19 +578,7 @@ def test_no_span_ever_has_more_than_its_limit(
             seconds += gap
             at = NOW + timedelta(seconds=seconds - late)
             moment = at.timestamp()
-            paths = tuple(
-                ForwardPath(parse_mailbox(f"{one}@example.net")) for one in names
-            )
-            new = NewMessage(
-                queue_id=ids.next(),
-                envelope=Envelope(
-                    reverse_path=None, forward_paths=paths, accepted_at=at
-                ),
-                header=b"",
-                needs=Needs(),
-                submitter="alice",
-                session="s",
-            )
+            new = incoming(ids, at, names)
             seen: list[Usage] = []
 
             def judge(
