@@ -11,9 +11,10 @@ import struct
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from attrs import define, field
+from OpenSSL import SSL
 
 RAMP: Final = 6.0
 """Seconds within which all connections are made."""
@@ -26,6 +27,8 @@ STOLEN_PASSWORD: Final = "stolen"
 ANYBODY: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 ANYBODY.check_hostname = False
 ANYBODY.verify_mode = ssl.CERT_NONE
+
+_T = TypeVar("_T")
 
 
 def base64ed(*words: str) -> bytes:
@@ -65,10 +68,11 @@ class Attackers:
         """One attack again and again, each time from another address."""
         await asyncio.sleep(random.random() * (RAMP - 1))
         while (left := end - time.monotonic()) > 0:
-            await self._try(attack, left)
+            await self.once(attack, left)
             await asyncio.sleep(min(self.pause * random.uniform(0.5, 1.5), left))
 
-    async def _try(self, attack: "Attack", seconds: float) -> None:
+    async def once(self, attack: "Attack", seconds: float) -> None:
+        """For so long at most; count whether it was reached, or why not."""
         name = named(attack)
         self.made[name] += 1
         attempt = Attempt(self, name)
@@ -76,7 +80,7 @@ class Attackers:
         try:
             async with asyncio.timeout(seconds):
                 await attack(attempt)
-        except (OSError, TimeoutError, EOFError, NotRefused) as met:
+        except (OSError, TimeoutError, EOFError, SSL.Error, NotRefused) as met:
             problem = met
         finally:
             attempt.end()
@@ -141,6 +145,19 @@ class Attempt:
         self._by.held += 1
         return wire
 
+    async def asked_for_tls(self) -> "Wire":
+        """The server waits for a handshake that STARTTLS has begun."""
+        wire = await self.connect(tls=False)
+        wire.say(b"EHLO x\r\nSTARTTLS\r\n")
+        await wire.hear(b"220 2.0.0")
+        return wire
+
+    async def behind_starttls(self) -> "Wire":
+        """The handshake is done, and nothing was said since."""
+        wire = await self.asked_for_tls()
+        await wire.start_tls()
+        return wire
+
     async def logged_in(self) -> "Wire":
         """With a stolen password."""
         wire = await self.connect(tls=True)
@@ -173,6 +190,10 @@ class Wire:
         writer: asyncio.StreamWriter,
     ) -> None:
         self._attackers, self.reader, self.writer = attackers, reader, writer
+
+    async def start_tls(self) -> None:
+        """All that is said and heard from here on."""
+        await self.writer.start_tls(ANYBODY)
 
     @property
     def sender(self) -> bytes:
@@ -236,6 +257,72 @@ class Wire:
         """Gone, with an RST, once it is aborted."""
         wire = self.writer.get_extra_info("socket")
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+class TlsByHand:
+    """TLS on a wire, of which the wire knows nothing: each octet can be had."""
+
+    def __init__(self, wire: Wire, newest: int = SSL.TLS1_3_VERSION) -> None:
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_max_proto_version(newest)
+        self._wire, self._tls = wire, SSL.Connection(context)
+        self._tls.set_connect_state()
+
+    def hello(self) -> bytes:
+        """What a handshake begins with; it is not said."""
+        with contextlib.suppress(SSL.WantReadError):
+            self._tls.do_handshake()
+        return self._tls.bio_read(65536)
+
+    async def shake_hands(self) -> None:
+        """To the end of a handshake, the first or another one.
+
+        Raises:
+            SSL.Error: it was refused.
+        """
+        await self._until_done(self._tls.do_handshake)
+
+    async def renegotiate(self) -> None:
+        """Another handshake within TLS 1.2, which later versions do not have.
+
+        Raises:
+            SSL.Error: it was refused.
+        """
+        self._tls.renegotiate()
+        await self.shake_hands()
+
+    def say(self, octets: bytes) -> None:
+        """Without waiting."""
+        self._tls.send(octets)
+        self._pass_on()
+
+    async def hear(self, text: bytes) -> bytes:
+        """Wait until it was said; all up to it.
+
+        Raises:
+            SSL.Error: the server ends it, with an alert or (ZeroReturnError) without.
+        """
+        heard = b""
+        while text not in heard:
+            heard += await self._until_done(lambda: self._tls.recv(4096))
+        return heard
+
+    async def _until_done(self, step: Callable[[], _T]) -> _T:
+        while True:
+            try:
+                return step()
+            except SSL.WantReadError:
+                pass
+            finally:
+                # Also where it fails: an alert tells the server why.
+                self._pass_on()
+            if not (octets := await self._wire.reader.read(4096)):
+                raise EOFError
+            self._tls.bio_write(octets)
+
+    def _pass_on(self) -> None:
+        with contextlib.suppress(SSL.WantReadError):
+            self._wire.say(self._tls.bio_read(65536))
 
 
 Attack = Callable[[Attempt], Awaitable[None]]

@@ -3,11 +3,12 @@
 import asyncio
 import base64
 import random
-import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Final
 
-from bench.attackers import ANYBODY, STOLEN, Attack, Attempt, NotRefused, log_in
+from OpenSSL import SSL
+
+from bench.attackers import STOLEN, Attack, Attempt, NotRefused, TlsByHand, log_in
 
 # Those that keep their places
 
@@ -62,6 +63,12 @@ async def _idles_under_tls(by: Attempt) -> None:
     wire = await by.connect(tls=True)
     wire.say(b"EHLO x\r\n")
     await wire.hear(b"250 ")
+    by.reached()
+    await wire.listen()
+
+
+async def _idles_behind_starttls(by: Attempt) -> None:
+    wire = await by.behind_starttls()
     by.reached()
     await wire.listen()
 
@@ -244,6 +251,25 @@ async def _injects_behind_starttls(by: Attempt) -> None:
     by.reached()
 
 
+async def _relies_on_an_old_hello(by: Attempt) -> None:
+    """The EHLO before TLS was anybody's (RFC 3207 section 4.2)."""
+    wire = await by.behind_starttls()
+    wire.login = random.choice(STOLEN)
+    chunk = b"BDAT 2 LAST\r\nHi"
+    wire.say(log_in(wire.login) + wire.begin + b"DATA\r\n" + chunk + b"NOOP\r\n")
+    await wire.hear(b"503 5.5.1 Say EHLO first")
+    _refused(await wire.hear(b"250 "), 4)
+    by.reached()
+
+
+async def _starts_tls_within_tls(by: Attempt) -> None:
+    wire = await by.behind_starttls()
+    wire.say(b"EHLO x\r\nSTARTTLS\r\n" * 40)
+    _refused(await wire.hear(b"421 4.7.0 Too many errors"), 20)
+    by.reached()
+    await wire.ended()
+
+
 async def _garbage_for_tls(by: Attempt) -> None:
     wire = await by.raw()
     wire.say(random.randbytes(2000))
@@ -258,6 +284,53 @@ async def _garbage_behind_starttls(by: Attempt) -> None:
     wire.say(random.randbytes(2000))
     await wire.ended()
     by.reached()
+
+
+# None of these is sealed with the keys that were agreed upon.
+NO_RECORDS: Final = (
+    b"\x17\x03\x03\x00\x40" + b"x" * 64,
+    b"\x17\x03\x03\xff\xff" + b"x" * 70000,  # beyond its bound
+    b"\x14\x03\x03\x00\x01\x01" * 3,  # changes of the cipher
+    b"\x15\x03\x03\x00\x02\x02\x28",  # an alert
+    b"\x16\x03\x01\x00\x04\x01\x00\x00\x00",  # another handshake
+    b"NOOP\r\nNOOP\r\n",
+)
+
+
+async def _garbage_within_tls(by: Attempt) -> None:
+    wire = await by.asked_for_tls()
+    tls = TlsByHand(wire)
+    await tls.shake_hands()
+    tls.say(b"EHLO x\r\n")
+    await tls.hear(b"250 ")
+    wire.say(random.choice(NO_RECORDS))
+    await _alerted(tls.hear(b"\n"))
+    by.reached()
+    await wire.ended()
+
+
+async def _renegotiates(by: Attempt) -> None:
+    wire = await by.asked_for_tls()
+    tls = TlsByHand(wire, SSL.TLS1_2_VERSION)
+    await tls.shake_hands()
+    await _alerted(tls.renegotiate())
+    by.reached()
+    await wire.ended()
+
+
+async def _alerted(what: Awaitable[object]) -> None:
+    """The server refuses this as TLS does.
+
+    Raises:
+        NotRefused: it does not.
+    """
+    try:
+        answer = await what
+    except SSL.ZeroReturnError:  # it takes its leave
+        raise
+    except SSL.Error:
+        return
+    raise NotRefused(answer)
 
 
 async def _says_tls_in_the_clear(by: Attempt) -> None:
@@ -275,6 +348,16 @@ async def _guesses_passwords(by: Attempt) -> None:
     guesses = b"".join(log_in(name, f"wrong{number}") for number in range(10))
     wire.say(b"EHLO x\r\n" + guesses)
     await wire.hear(b"535 ")
+    by.reached()
+    await wire.ended()
+
+
+async def _floods_auth_behind_starttls(by: Attempt) -> None:
+    """Each guess is at another name: no account is braked."""
+    wire = await by.behind_starttls()
+    guesses = (log_in(f"user{random.random()}", "wrong") for _ in range(200))
+    wire.say(b"EHLO x\r\n" + b"".join(guesses))
+    await wire.hear(b"421 4.7.0 Too many failed log-ins")
     by.reached()
     await wire.ended()
 
@@ -336,30 +419,23 @@ async def _half_closes_under_tls(by: Attempt) -> None:
     by.reached()
 
 
+async def _half_closes_in_handshake(by: Attempt) -> None:
+    wire = await by.asked_for_tls()
+    hello = TlsByHand(wire).hello()
+    wire.say(hello[: len(hello) // 2])
+    await wire.listen(0.1)
+    wire.half_close()
+    await wire.ended()
+    by.reached()
+
+
 async def _quits_without_close_notify(by: Attempt) -> None:
     """TLS by hand: that of the library would take its leave."""
     wire = await by.raw()
-    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = ANYBODY.wrap_bio(came, goes)
-
-    async def until_done(step: Callable[[], object]) -> None:
-        while True:
-            try:
-                step()
-            except ssl.SSLWantReadError:
-                wire.say(goes.read())
-                if not (octets := await wire.reader.read(4096)):
-                    raise EOFError from None
-                came.write(octets)
-            else:
-                wire.say(goes.read())
-                return
-
-    heard = bytearray()
-    await until_done(tls.do_handshake)
-    tls.write(b"QUIT\r\n")
-    while b"221 " not in heard:
-        await until_done(lambda: heard.extend(tls.read(4096)))
+    tls = TlsByHand(wire)
+    await tls.shake_hands()
+    tls.say(b"QUIT\r\n")
+    await tls.hear(b"221 ")
     by.reached()
     await wire.ended()
 
@@ -374,6 +450,15 @@ async def _resets_behind_starttls(by: Attempt) -> None:
     wire = await by.connect(tls=False)
     wire.say(b"STARTTLS\r\n")
     await wire.hear(b"220 2.0.0")
+    by.reached()
+    wire.reset()
+
+
+async def _resets_in_handshake(by: Attempt) -> None:
+    """When the server has signed for it, which costs more than all the rest."""
+    wire = await by.asked_for_tls()
+    wire.say(TlsByHand(wire).hello())
+    await wire.reader.readexactly(1)
     by.reached()
     wire.reset()
 
@@ -418,6 +503,7 @@ STAYING: Final[tuple[Attack, ...]] = (
     _promises_a_long_hello,
     _stalls_behind_starttls,
     _idles_under_tls,
+    _idles_behind_starttls,
     _stalls_in_auth,
     _abandons_scram,
     _crowds_a_braked_account,
@@ -434,19 +520,26 @@ STAYING: Final[tuple[Attack, ...]] = (
 
 COMING_AGAIN: Final[tuple[Attack, ...]] = (
     _injects_behind_starttls,
+    _relies_on_an_old_hello,
+    _starts_tls_within_tls,
     _garbage_for_tls,
     _garbage_behind_starttls,
+    _garbage_within_tls,
+    _renegotiates,
     _says_tls_in_the_clear,
     _guesses_passwords,
     _logs_in_with_ligatures,
+    _floods_auth_behind_starttls,
     _does_not_read,
     _errs,
     _promises_a_huge_chunk,
     _half_closes,
     _half_closes_under_tls,
+    _half_closes_in_handshake,
     _quits_without_close_notify,
     _is_gone_at_once,
     _resets_behind_starttls,
+    _resets_in_handshake,
     _resets_within_a_log_in,
     _resets_within_a_transaction,
     _resets_within_data,
