@@ -9,7 +9,7 @@ PYTHON ?= $(shell if test -x /usr/bin/python3; then echo /usr/bin/python3; else 
 BIN := .venv/bin
 UV := uv==0.13.9
 
-TYPED := submitd twisted/plugins tests scripts bench/attacks.py bench/good_clients.py bench/hostile.py $(wildcard demo)
+TYPED := submitd twisted/plugins tests scripts bench/attackers.py bench/attacks.py bench/good_clients.py bench/hostile.py $(wildcard demo)
 OURS := $(TYPED) setup.py
 ALONE := tests/unit tests/protocol tests/property
 WITH_PEERS := tests/integration tests/packaging

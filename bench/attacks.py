@@ -2,249 +2,13 @@
 
 import asyncio
 import base64
-import contextlib
-import itertools
 import random
-import socket
-import ssl
-import struct
-import time
-from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Final
 
-from attrs import define, field
+from OpenSSL import SSL
 
-RAMP: Final = 6.0
-"""Seconds within which all connections are made."""
-
-STOLEN: Final = tuple(f"mallory{number}" for number in range(12))
-"""Log-ins that were stolen: attacks within a transaction need one."""
-
-STOLEN_PASSWORD: Final = "stolen"
-
-ANYBODY: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-ANYBODY.check_hostname = False
-ANYBODY.verify_mode = ssl.CERT_NONE
-
-
-def base64ed(*words: str) -> bytes:
-    """With a NUL before each, as PLAIN has them."""
-    return base64.b64encode("".join(f"\0{word}" for word in words).encode())
-
-
-def log_in(name: str, password: str = STOLEN_PASSWORD) -> bytes:
-    """The command; with a stolen password where no other is given."""
-    return b"AUTH PLAIN " + base64ed(name, password) + b"\r\n"
-
-
-@define
-class Attackers:
-    """So many slots; in each, one attack after another."""
-
-    starttls: int
-    implicit: int
-    pause: float
-    """Seconds, on average, before a slot's next connection or a repetition."""
-
-    made: Counter[str] = field(factory=Counter)
-    reached: Counter[str] = field(factory=Counter)
-    within: Counter[str] = field(factory=Counter)
-    """Attempts that have reached what they are for, and go on now."""
-
-    failed: dict[str, Counter[str]] = field(factory=lambda: defaultdict(Counter))
-    """How attempts ended that had not reached it; by attack."""
-
-    held: int = 0
-    """Connections that are open now."""
-
-    heard_421: int = 0
-    _addresses: "itertools.count[int]" = field(factory=itertools.count)
-
-    async def slot(self, attack: "Attack", end: float) -> None:
-        """One attack again and again, each time from another address."""
-        await asyncio.sleep(random.random() * (RAMP - 1))
-        while (left := end - time.monotonic()) > 0:
-            await self._try(attack, left)
-            await asyncio.sleep(min(self.pause * random.uniform(0.5, 1.5), left))
-
-    async def _try(self, attack: "Attack", seconds: float) -> None:
-        name = named(attack)
-        self.made[name] += 1
-        attempt = Attempt(self, name)
-        problem: Exception | None = None
-        try:
-            async with asyncio.timeout(seconds):
-                await attack(attempt)
-        except (OSError, TimeoutError, EOFError, NotRefused) as met:
-            problem = met
-        finally:
-            attempt.end()
-        if not attempt.is_within:
-            self.failed[name][f"{problem!r:.300}"] += 1
-
-    def address(self) -> str:
-        """On loopback; each in a network of its own, as far as they last."""
-        number = next(self._addresses)
-        return f"127.{number // 256 % 254 + 1}.{number % 256}.9"
-
-
-@define
-class Attempt:
-    """One attack at one time."""
-
-    _by: Attackers
-    _name: str
-    is_within: bool = False
-    """It came so far that it is what its name says."""
-
-    _wires: "list[Wire]" = field(factory=list)
-
-    @property
-    def pause(self) -> float:
-        """Seconds between two repetitions."""
-        return self._by.pause
-
-    def reached(self) -> None:
-        """Count it, once."""
-        if not self.is_within:
-            self._by.reached[self._name] += 1
-            self._by.within[self._name] += 1
-            self.is_within = True
-
-    def end(self) -> None:
-        """Give up what it had."""
-        self._by.within[self._name] -= self.is_within
-        self._by.held -= len(self._wires)
-        for wire in self._wires:
-            wire.writer.transport.abort()
-
-    async def connect(self, *, tls: bool) -> "Wire":
-        """A connection from some address on loopback."""
-        port = self._by.implicit if tls else self._by.starttls
-        return await self._connect(port, ANYBODY if tls else None)
-
-    async def raw(self) -> "Wire":
-        """To the port that begins with TLS, without it."""
-        return await self._connect(self._by.implicit, None)
-
-    async def _connect(self, port: int, context: ssl.SSLContext | None) -> "Wire":
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1",
-            port,
-            local_addr=(self._by.address(), 0),
-            ssl=context,
-            limit=8192,
-        )
-        wire = Wire(self._by, reader, writer)
-        self._wires.append(wire)
-        self._by.held += 1
-        return wire
-
-    async def logged_in(self) -> "Wire":
-        """With a stolen password."""
-        wire = await self.connect(tls=True)
-        wire.login = random.choice(STOLEN)
-        wire.say(b"EHLO x\r\n" + log_in(wire.login))
-        await wire.hear(b"235 ")
-        return wire
-
-    async def begun(self) -> "Wire":
-        """Within a transaction."""
-        wire = await self.logged_in()
-        wire.say(wire.begin)
-        await wire.hear(b"250 2.1.5")
-        return wire
-
-
-class NotRefused(Exception):
-    """The server took what no server may take."""
-
-
-class Wire:
-    """One hostile connection."""
-
-    login = ""
-
-    def __init__(
-        self,
-        attackers: Attackers,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        self._attackers, self.reader, self.writer = attackers, reader, writer
-
-    @property
-    def sender(self) -> bytes:
-        """An address that its login may use."""
-        return self.login.encode() + b"@example.org"
-
-    @property
-    def begin(self) -> bytes:
-        """The commands that begin a transaction."""
-        return b"MAIL FROM:<%b>\r\nRCPT TO:<bob@example.net>\r\n" % self.sender
-
-    def say(self, octets: bytes) -> None:
-        """Without waiting."""
-        self.writer.write(octets)
-
-    async def hear(self, text: bytes) -> list[bytes]:
-        """Wait until it was said; all lines up to it."""
-        lines = [await self._line()]
-        while text not in lines[-1]:
-            lines.append(await self._line())
-        return lines
-
-    async def _line(self) -> bytes:
-        line = await self.reader.readuntil(b"\n")
-        self._attackers.heard_421 += line.startswith(b"421")
-        return line
-
-    async def listen(self, seconds: float = 3600.0) -> None:
-        """For so long.
-
-        Raises:
-            OSError, EOFError: the server ended it before.
-        """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while True:
-                    await self._line()
-
-    async def trickle(self, octets: bytes) -> None:
-        """Until the server ends it, one of these octets every two seconds."""
-        for place in itertools.count():
-            self.say(octets[place % len(octets) :][:1])
-            await self.listen(2.0)
-
-    async def ended(self) -> None:
-        """Wait until the server ends it.
-
-        Raises:
-            TimeoutError: it did not.
-        """
-        with contextlib.suppress(ConnectionError, EOFError):
-            async with asyncio.timeout(20.0):
-                while await self.reader.read(4096):
-                    pass
-
-    def half_close(self) -> None:
-        """Say no more, and nothing of it within TLS."""
-        self.writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
-
-    def reset(self) -> None:
-        """Gone, with an RST, once it is aborted."""
-        wire = self.writer.get_extra_info("socket")
-        wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-Attack = Callable[[Attempt], Awaitable[None]]
-
-
-def named(attack: Attack) -> str:
-    """As it is told."""
-    return attack.__name__.removeprefix("_")
-
+from bench.attackers import STOLEN, Attack, Attempt, NotRefused, TlsByHand, log_in
 
 # Those that keep their places
 
@@ -299,6 +63,12 @@ async def _idles_under_tls(by: Attempt) -> None:
     wire = await by.connect(tls=True)
     wire.say(b"EHLO x\r\n")
     await wire.hear(b"250 ")
+    by.reached()
+    await wire.listen()
+
+
+async def _idles_behind_starttls(by: Attempt) -> None:
+    wire = await by.behind_starttls()
     by.reached()
     await wire.listen()
 
@@ -481,6 +251,25 @@ async def _injects_behind_starttls(by: Attempt) -> None:
     by.reached()
 
 
+async def _relies_on_an_old_hello(by: Attempt) -> None:
+    """The EHLO before TLS was anybody's (RFC 3207 section 4.2)."""
+    wire = await by.behind_starttls()
+    wire.login = random.choice(STOLEN)
+    chunk = b"BDAT 2 LAST\r\nHi"
+    wire.say(log_in(wire.login) + wire.begin + b"DATA\r\n" + chunk + b"NOOP\r\n")
+    await wire.hear(b"503 5.5.1 Say EHLO first")
+    _refused(await wire.hear(b"250 "), 4)
+    by.reached()
+
+
+async def _starts_tls_within_tls(by: Attempt) -> None:
+    wire = await by.behind_starttls()
+    wire.say(b"EHLO x\r\nSTARTTLS\r\n" * 40)
+    _refused(await wire.hear(b"421 4.7.0 Too many errors"), 20)
+    by.reached()
+    await wire.ended()
+
+
 async def _garbage_for_tls(by: Attempt) -> None:
     wire = await by.raw()
     wire.say(random.randbytes(2000))
@@ -495,6 +284,53 @@ async def _garbage_behind_starttls(by: Attempt) -> None:
     wire.say(random.randbytes(2000))
     await wire.ended()
     by.reached()
+
+
+# None of these is sealed with the keys that were agreed upon.
+NO_RECORDS: Final = (
+    b"\x17\x03\x03\x00\x40" + b"x" * 64,
+    b"\x17\x03\x03\xff\xff" + b"x" * 70000,  # beyond its bound
+    b"\x14\x03\x03\x00\x01\x01" * 3,  # changes of the cipher
+    b"\x15\x03\x03\x00\x02\x02\x28",  # an alert
+    b"\x16\x03\x01\x00\x04\x01\x00\x00\x00",  # another handshake
+    b"NOOP\r\nNOOP\r\n",
+)
+
+
+async def _garbage_within_tls(by: Attempt) -> None:
+    wire = await by.asked_for_tls()
+    tls = TlsByHand(wire)
+    await tls.shake_hands()
+    tls.say(b"EHLO x\r\n")
+    await tls.hear(b"250 ")
+    wire.say(random.choice(NO_RECORDS))
+    await _alerted(tls.hear(b"\n"))
+    by.reached()
+    await wire.ended()
+
+
+async def _renegotiates(by: Attempt) -> None:
+    wire = await by.asked_for_tls()
+    tls = TlsByHand(wire, SSL.TLS1_2_VERSION)
+    await tls.shake_hands()
+    await _alerted(tls.renegotiate())
+    by.reached()
+    await wire.ended()
+
+
+async def _alerted(what: Awaitable[object]) -> None:
+    """The server refuses this as TLS does.
+
+    Raises:
+        NotRefused: it does not.
+    """
+    try:
+        answer = await what
+    except SSL.ZeroReturnError:  # it takes its leave
+        raise
+    except SSL.Error:
+        return
+    raise NotRefused(answer)
 
 
 async def _says_tls_in_the_clear(by: Attempt) -> None:
@@ -512,6 +348,16 @@ async def _guesses_passwords(by: Attempt) -> None:
     guesses = b"".join(log_in(name, f"wrong{number}") for number in range(10))
     wire.say(b"EHLO x\r\n" + guesses)
     await wire.hear(b"535 ")
+    by.reached()
+    await wire.ended()
+
+
+async def _floods_auth_behind_starttls(by: Attempt) -> None:
+    """Each guess is at another name: no account is braked."""
+    wire = await by.behind_starttls()
+    guesses = (log_in(f"user{random.random()}", "wrong") for _ in range(200))
+    wire.say(b"EHLO x\r\n" + b"".join(guesses))
+    await wire.hear(b"421 4.7.0 Too many failed log-ins")
     by.reached()
     await wire.ended()
 
@@ -573,30 +419,23 @@ async def _half_closes_under_tls(by: Attempt) -> None:
     by.reached()
 
 
+async def _half_closes_in_handshake(by: Attempt) -> None:
+    wire = await by.asked_for_tls()
+    hello = TlsByHand(wire).hello()
+    wire.say(hello[: len(hello) // 2])
+    await wire.listen(0.1)
+    wire.half_close()
+    await wire.ended()
+    by.reached()
+
+
 async def _quits_without_close_notify(by: Attempt) -> None:
     """TLS by hand: that of the library would take its leave."""
     wire = await by.raw()
-    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = ANYBODY.wrap_bio(came, goes)
-
-    async def until_done(step: Callable[[], object]) -> None:
-        while True:
-            try:
-                step()
-            except ssl.SSLWantReadError:
-                wire.say(goes.read())
-                if not (octets := await wire.reader.read(4096)):
-                    raise EOFError from None
-                came.write(octets)
-            else:
-                wire.say(goes.read())
-                return
-
-    heard = bytearray()
-    await until_done(tls.do_handshake)
-    tls.write(b"QUIT\r\n")
-    while b"221 " not in heard:
-        await until_done(lambda: heard.extend(tls.read(4096)))
+    tls = TlsByHand(wire)
+    await tls.shake_hands()
+    tls.say(b"QUIT\r\n")
+    await tls.hear(b"221 ")
     by.reached()
     await wire.ended()
 
@@ -611,6 +450,15 @@ async def _resets_behind_starttls(by: Attempt) -> None:
     wire = await by.connect(tls=False)
     wire.say(b"STARTTLS\r\n")
     await wire.hear(b"220 2.0.0")
+    by.reached()
+    wire.reset()
+
+
+async def _resets_in_handshake(by: Attempt) -> None:
+    """When the server has signed for it, which costs more than all the rest."""
+    wire = await by.asked_for_tls()
+    wire.say(TlsByHand(wire).hello())
+    await wire.reader.readexactly(1)
     by.reached()
     wire.reset()
 
@@ -655,6 +503,7 @@ STAYING: Final[tuple[Attack, ...]] = (
     _promises_a_long_hello,
     _stalls_behind_starttls,
     _idles_under_tls,
+    _idles_behind_starttls,
     _stalls_in_auth,
     _abandons_scram,
     _crowds_a_braked_account,
@@ -671,19 +520,26 @@ STAYING: Final[tuple[Attack, ...]] = (
 
 COMING_AGAIN: Final[tuple[Attack, ...]] = (
     _injects_behind_starttls,
+    _relies_on_an_old_hello,
+    _starts_tls_within_tls,
     _garbage_for_tls,
     _garbage_behind_starttls,
+    _garbage_within_tls,
+    _renegotiates,
     _says_tls_in_the_clear,
     _guesses_passwords,
     _logs_in_with_ligatures,
+    _floods_auth_behind_starttls,
     _does_not_read,
     _errs,
     _promises_a_huge_chunk,
     _half_closes,
     _half_closes_under_tls,
+    _half_closes_in_handshake,
     _quits_without_close_notify,
     _is_gone_at_once,
     _resets_behind_starttls,
+    _resets_in_handshake,
     _resets_within_a_log_in,
     _resets_within_a_transaction,
     _resets_within_data,

@@ -66,16 +66,8 @@ from urllib.request import urlopen
 
 from attrs import define, evolve, field
 
-from bench.attacks import (
-    COMING_AGAIN,
-    RAMP,
-    STAYING,
-    STOLEN,
-    STOLEN_PASSWORD,
-    Attackers,
-    named,
-    slots,
-)
+from bench.attackers import RAMP, STOLEN, STOLEN_PASSWORD, Attackers, named
+from bench.attacks import COMING_AGAIN, STAYING, slots
 from bench.good_clients import GoodClient, Sent, SlowLine
 from tests.support.dns_peers import free_port
 from tests.support.server import PASSWORDS, Server

@@ -4,6 +4,7 @@ Whatever they do: nobody else is kept from sending, nothing that was counted sta
 counted, nothing in the log is a bug, and nothing of theirs passes for words of ours.
 """
 
+import asyncio
 import re
 import time
 from base64 import b64encode
@@ -21,6 +22,8 @@ from typing import Final, cast
 import pytest
 from twisted.internet import reactor
 
+from bench.attackers import Attackers, named
+from bench.attacks import COMING_AGAIN, STAYING
 from submitd.process.tree import InProcess
 from tests.support.attacker import LOG_IN, Attacker
 from tests.support.dns_peers import free_port
@@ -220,6 +223,39 @@ async def test_nothing_that_was_said_in_the_clear_is_obeyed_under_tls(
     async with withstanding(tmp_path) as server:
         await in_thread(lambda: attack(server))
         assert "[login-succeeded]" not in server.log
+
+
+BEHIND_STARTTLS: Final = (
+    "idles_behind_starttls",
+    "relies_on_an_old_hello",
+    "starts_tls_within_tls",
+    "garbage_within_tls",
+    "renegotiates",
+    "floods_auth_behind_starttls",
+    "half_closes_in_handshake",
+    "resets_in_handshake",
+)
+
+
+@pytest.mark.rfc("3207", "4.2")
+@in_reactor
+async def test_what_is_done_behind_starttls_is_refused_and_over(tmp_path: Path) -> None:
+    """Each of `make hostile`'s attacks there sees to it that it was refused."""
+    known = {named(attack): attack for attack in (*STAYING, *COMING_AGAIN)}
+
+    async def attack(attackers: Attackers) -> None:
+        # Some choose by chance what they say.
+        chosen = [known[name] for name in BEHIND_STARTTLS] * 4
+        await asyncio.gather(*(attackers.once(one, 15) for one in chosen))
+
+    async with withstanding(tmp_path, QUICK) as server:
+        ports = server.port("submission"), server.port("submissions")
+        attackers = Attackers(*ports, pause=1)
+        await in_thread(lambda: asyncio.run(attack(attackers)))
+        assert attackers.reached == dict.fromkeys(BEHIND_STARTTLS, 4), attackers.failed
+        await server.until(lambda: server.log.count("[session-timed-out]") == 4)
+        await server.until(lambda: server.log.count("[tls-failed]") == 2 * 4)
+        assert server.log.count("[tls-started]") == 6 * 4
 
 
 @in_reactor
