@@ -93,7 +93,7 @@ async def test_more_descriptors_than_the_kernel_passes_are_a_clear_end(
 @supervised
 async def test_one_that_is_drained_before_it_began_ends(here: Supervisor) -> None:
     child = here.child(1, [0])
-    child.drain(0.0)
+    child.drain(20.0)
     await child.ended
     assert here.ended == ["exit status 0"]
 
