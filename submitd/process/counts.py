@@ -13,6 +13,9 @@ from submitd.config.sections import Config
 from submitd.observe.events import SUPERVISOR_SILENT, Events
 from submitd.process.pipe import NoAnswer, Pipe
 
+IN_ALL: Final = "connections"
+"""The key of all connections, from wherever they come."""
+
 _PATIENCE: Final = 1.0
 """Seconds to wait for the supervisor: it only counts."""
 
@@ -64,6 +67,11 @@ class Counts:
                 if not own[key]:
                     del own[key]
                 self._drop(key, 1)
+
+    def move(self, owner: str, to: str, key: str) -> None:
+        """One of the first one's is the other's now."""
+        self.give(owner, [key])
+        self.claim(to, [(key, None)])
 
     def forget(self, owner: str) -> None:
         """A worker is gone, and what it had taken is free."""

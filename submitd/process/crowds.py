@@ -2,7 +2,8 @@
 
 A worker ranks the strangers that the kernel gave it. Where these are few, and all
 places are taken, the crowd is elsewhere: the supervisor knows which workers have one,
-and has one of them send somebody away.
+and has one of them send somebody away. That place changes hands; were it free for a
+moment, it would be the next attacker's.
 """
 
 from collections import OrderedDict
@@ -12,6 +13,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 
 from submitd.observe.events import SUPERVISOR_SILENT, Events
+from submitd.process.counts import IN_ALL, Counts
 from submitd.process.pipe import NoAnswer, Pipe
 
 MAKE_ROOM: Final = "make-room"
@@ -38,18 +40,30 @@ class OtherWorkers:
 
     async def make_room(self) -> bool:
         """As `Elsewhere.make_room`."""
+
+        def give_back(was_made: bool) -> None:
+            # For us, when we waited for it no more.
+            if was_made:
+                self._pipe.tell("give", keys=[IN_ALL])
+
         try:
-            return bool(await self._pipe.ask(MAKE_ROOM, _PATIENCE))
+            return bool(await self._pipe.ask(MAKE_ROOM, _PATIENCE, give_back))
         except NoAnswer as problem:
             self._events.emit(SUPERVISOR_SILENT, reason=str(problem))
             return False
 
 
+AsksForRoom = Callable[[str, Callable[[bool], None]], Awaitable[Any]]
+"""Asks a worker: True where it made room. Raises NoAnswer; the second one hears what
+is answered too late.
+"""
+
+
 class Crowds:
     """The workers that have a crowd, as the supervisor knows them."""
 
-    def __init__(self, ask: Callable[[str], Awaitable[Any]]) -> None:
-        """``ask`` a worker to make room: True where it did. Raises NoAnswer."""
+    def __init__(self, counts: Counts, ask: AsksForRoom) -> None:
+        self._counts = counts
         self._ask = ask
         self._crowded: OrderedDict[str, None] = OrderedDict()
 
@@ -77,8 +91,19 @@ class Crowds:
             if other in self._crowded:
                 self._crowded.move_to_end(other)
             try:
-                if await self._ask(other):
-                    return True
+                has_made = await self._ask(other, self._give_back(other))
             except NoAnswer:
                 continue  # the next one may; why it is silent its pulse tells
+            if has_made:
+                self._counts.move(other, worker, IN_ALL)
+                return True
         return False
+
+    def _give_back(self, worker: str) -> Callable[[bool], None]:
+        """What it made for us when we waited for it no more is free."""
+
+        def give_back(has_made: bool) -> None:
+            if has_made:
+                self._counts.give(worker, [IN_ALL])
+
+        return give_back

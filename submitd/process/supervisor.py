@@ -110,7 +110,7 @@ class Supervisor(Service):
         self._started_at = time.time()
         self._incarnation = secrets.token_hex(4)
         self._counts = Counts()
-        self._crowds = Crowds(self._ask_for_room)
+        self._crowds = Crowds(self._counts, self._ask_for_room)
         self._summed = Summed()
         self._registry = CollectorRegistry()
         self._died = Counter(
@@ -313,8 +313,8 @@ class Supervisor(Service):
             **self._logins.handlers(name),
         }
 
-    async def _ask_for_room(self, name: str) -> Any:  # noqa: ANN401
-        return await self._children[name].pipe.ask(MAKE_ROOM, ITS_PATIENCE)
+    async def _ask_for_room(self, name: str, on_late: Callable[[bool], None]) -> Any:  # noqa: ANN401
+        return await self._children[name].pipe.ask(MAKE_ROOM, ITS_PATIENCE, on_late)
 
     # A worker's beginning and end
 

@@ -38,6 +38,7 @@ from submitd.observe.events import Events
 from submitd.observe.metrics import Metrics, Snapshot, Summed
 from submitd.policy.content import read_authors
 from submitd.policy.priority import Priorities
+from submitd.process.counts import IN_ALL
 from submitd.process.login import build_login
 from submitd.process.material import Material
 from submitd.process.quota import quotas_of
@@ -79,14 +80,14 @@ class SharedConnections:
 
     async def opened(self, address: str | None) -> Room:
         """As `ConnectionCounts.opened`."""
-        keys = [("connections", self._in_all)]
+        keys = [(IN_ALL, self._in_all)]
         if address is not None:
             # It comes first: who has all that is theirs needs nobody to make room.
             keys.insert(0, self._of(address))
         used_up = await self._counts.claim(keys)
         if used_up is None:
             return Room.FOUND
-        return Room.FULL if used_up == "connections" else Room.CROWDED
+        return Room.FULL if used_up == IN_ALL else Room.CROWDED
 
     async def named(self, address: str) -> bool:
         """As `ConnectionCounts.named`."""
@@ -101,7 +102,7 @@ class SharedConnections:
 
     def closed(self, address: str | None) -> None:
         """As `ConnectionCounts.closed`."""
-        keys = ["connections"]
+        keys = [IN_ALL]
         if address is not None:
             keys.append(f"from {counted_as(address)}")
         self._counts.give(keys)
@@ -227,11 +228,13 @@ class WorkerTree:
     def make_room(self) -> bool:
         """Have one of a crowd give way to who has come to another worker.
 
-        False: there is no crowd here.
+        The supervisor hands its place among all on. False: there is no crowd here.
         """
         if not self._strangers.has_crowd:
             return False
-        self._connections.closed(self._strangers.make_room())
+        address = self._strangers.make_room()
+        assert address is not None, "there is a crowd"  # noqa: S101
+        self._connections.unnamed(address)
         return True
 
     def look_at_certificate(self) -> None:

@@ -88,18 +88,13 @@ class SubmissionFactory(Factory):
         """
         counts = self.counts
         room = await settled(counts.opened(address))
-        if (
-            room is Room.FULL
-            and not is_gone()
-            and await self.strangers.make_room_elsewhere()
-        ):
-            # That place is whose who asks first.
-            room = await settled(counts.opened(address))
-        if room is not Room.FULL or not self.strangers:
+        if room is not Room.FULL or not self.strangers.may_make_room:
             return room is Room.FOUND
         if not await settled(counts.named(address)):
             # Others from there have come at the same moment.
             return False
+        if not is_gone() and await self.strangers.make_room_elsewhere():
+            return True
         gone = None if is_gone() else self.strangers.make_room()
         counts.unnamed(address if gone is None else gone)
         return gone is not None

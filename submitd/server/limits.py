@@ -73,7 +73,7 @@ class Elsewhere(Protocol):
         """Whether there is a crowd in this one, when that has changed."""
 
     async def make_room(self) -> bool:
-        """Have one of a crowd give way there, whose place is free then.
+        """Have one of a crowd give way there; its place among all is ours then.
 
         False: none has a crowd.
         """
@@ -226,6 +226,11 @@ class Strangers:
             if not group:
                 del self._groups[where]
         self._say_whether_crowded()
+
+    @property
+    def may_make_room(self) -> bool:
+        """There is somebody who could give way, or may be in another worker."""
+        return len(self) > 0 or self._elsewhere is not None
 
     async def make_room_elsewhere(self) -> bool:
         """As `Elsewhere.make_room`, where that comes before `make_room`."""

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from submitd.process.counts import IN_ALL, Counts
 from submitd.process.crowds import Crowds, OtherWorkers
 from submitd.process.pipe import NoAnswer, Pipe
 from tests.support.recorded_events import RecordedEvents
@@ -19,12 +20,16 @@ class Workers:
     def __init__(self, **answers: bool | Exception) -> None:
         self.answers = answers
         self.asked: list[str] = []
-        self.crowds = Crowds(self.ask)
+        self.late: list[Callable[[bool], None]] = []
+        self.counts = Counts()
+        self.crowds = Crowds(self.counts, self.ask)
         for name in answers:
+            self.counts.take(name, [(IN_ALL, None)])
             self.tell(name, is_here=True)
 
-    async def ask(self, name: str) -> bool:
+    async def ask(self, name: str, on_late: Callable[[bool], None]) -> bool:
         self.asked.append(name)
+        self.late.append(on_late)
         answer = self.answers[name]
         if isinstance(answer, Exception):
             raise answer
@@ -50,6 +55,32 @@ def test_nobody_is_asked_to_make_room_for_itself() -> None:
     workers = Workers(w1=True)
     assert not workers.make_room("w1")
     assert workers.asked == []
+
+
+def has_a_place(workers: Workers, name: str) -> bool:
+    """Its own, which is free when it ends."""
+    most = 1
+    assert not workers.counts.take("next", [(IN_ALL, most)])
+    workers.counts.forget(name)
+    return workers.counts.take("next", [(IN_ALL, most)])
+
+
+def test_the_place_is_that_workers_which_has_asked() -> None:
+    """Not for a moment it is anybody's."""
+    workers = Workers(w1=True)
+    assert workers.make_room("w2")
+    assert not has_a_place(workers, "w1")
+    assert has_a_place(workers, "w2")
+
+
+def test_what_is_made_too_late_is_free() -> None:
+    workers = Workers(w1=NoAnswer("no answer in 1.5 s"))
+    assert not workers.make_room("w2")
+    (answered,) = workers.late
+    answered(False)
+    assert not workers.counts.take("next", [(IN_ALL, 1)])
+    answered(True)
+    assert workers.counts.take("next", [(IN_ALL, 1)])
 
 
 def lose_it(workers: Workers) -> None:
@@ -78,9 +109,9 @@ def test_where_one_makes_no_room_the_next_one_does(answer: bool | Exception) -> 
 
 
 def test_a_supervisor_that_is_silent_makes_no_room() -> None:
-    clock, events = Clock(), RecordedEvents()
+    clock, events, wire = Clock(), RecordedEvents(), StringTransport()
     pipe = Pipe(clock, {}, lambda: None)
-    pipe.makeConnection(StringTransport())
+    pipe.makeConnection(wire)
     found: list[Any] = []
     Deferred.fromCoroutine(OtherWorkers(pipe, events).make_room()).addCallback(
         found.append
@@ -89,3 +120,7 @@ def test_a_supervisor_that_is_silent_makes_no_room() -> None:
     clock.advance(2)
     assert found == [False]
     assert events.names == ["supervisor-silent"]
+    # What it made in the end is nobody's.
+    wire.clear()
+    pipe.lineReceived(b'["", {"value": true}, 1]')
+    assert wire.value() == b'["give", {"keys": ["connections"]}]\n'

@@ -471,7 +471,6 @@ class OtherWorker:
         if not self.crowd:
             return False
         self.crowd -= 1
-        self.counts.all -= 1
         return True
 
 
