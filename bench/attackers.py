@@ -8,7 +8,6 @@ import random
 import socket
 import ssl
 import struct
-import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -64,14 +63,14 @@ class Attackers:
     heard_421: int = 0
     _addresses: "itertools.count[int]" = field(factory=itertools.count)
 
-    async def slot(self, attack: "Attack", end: float) -> None:
+    async def slot(self, attack: "Attack") -> None:
         """One attack again and again, each time from another address."""
         await asyncio.sleep(random.random() * (RAMP - 1))
-        while (left := end - time.monotonic()) > 0:
-            await self.once(attack, left)
-            await asyncio.sleep(min(self.pause * random.uniform(0.5, 1.5), left))
+        while True:
+            await self.once(attack)
+            await asyncio.sleep(self.pause * random.uniform(0.5, 1.5))
 
-    async def once(self, attack: "Attack", seconds: float) -> None:
+    async def once(self, attack: "Attack", seconds: float | None = None) -> None:
         """For so long at most; count whether it was reached, or why not."""
         name = named(attack)
         self.made[name] += 1

@@ -80,7 +80,10 @@ class Elsewhere(Protocol):
 
 
 _A_CROWD: Final = 10
-"""Strangers of one place, from which on it has more than others may need."""
+"""Strangers of one network, from which on it has more than others may need."""
+
+_SEVERAL: Final = 2
+"""Strangers of one address in such a network."""
 
 
 class _Sizes:
@@ -91,9 +94,12 @@ class _Sizes:
         self._by_size: dict[int, OrderedDict[str, None]] = {}
         self._most = 0
 
-    def crowd(self) -> str | None:
-        """Where most are, and of such places for the longest; None: few everywhere."""
-        if self._most < _A_CROWD:
+    def crowd(self, least: int) -> str | None:
+        """Where most are, and of such places for the longest; None: few everywhere.
+
+        Those are few that are less than ``least``.
+        """
+        if self._most < least:
             return None
         return next(iter(self._by_size[self._most]))
 
@@ -144,8 +150,9 @@ class Strangers:
     they have taken every place one of them gives way to the next: first who has been
     sent away and does not go. Then one of the network (`neighbourhood`) that has a
     crowd of them, the greatest first, for whom nobody knows is to be as good as any
-    other; there one of the address that has a crowd, if one has. Of those it is the
-    one that has been idle longest, and who is being answered where none is idle.
+    other; there one of the address that has most, so that who is alone at its own is
+    not driven out by its neighbours' many. Of those it is the one that has been idle
+    longest, and who is being answered where none is idle.
 
     Where there are few from everywhere the oldest goes: an office behind one address
     has some at a time, and must not lose them all to who has many addresses.
@@ -187,7 +194,7 @@ class Strangers:
     @property
     def has_crowd(self) -> bool:
         """One network has more of them than others may need."""
-        return self._networks.crowd() is not None
+        return self._networks.crowd(_A_CROWD) is not None
 
     def _say_whether_crowded(self) -> None:
         if self._elsewhere is not None and self.has_crowd != self._said_crowded:
@@ -249,11 +256,11 @@ class Strangers:
     def _next(self) -> Stranger | None:
         if self._leaving:
             return next(iter(self._leaving))
-        network = self._networks.crowd()
+        network = self._networks.crowd(_A_CROWD)
         if network is None:
             return next(iter(self._from), None)
         group = self._groups[network]
-        if (host := group.sizes.crowd()) is not None:
+        if (host := group.sizes.crowd(_SEVERAL)) is not None:
             group = self._groups[host]
         return next(iter(group.idle or group.answered))
 

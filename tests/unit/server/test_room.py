@@ -422,15 +422,30 @@ def test_the_greatest_crowd_shrinks_first_and_then_the_oldest_goes() -> None:
     assert len(strangers) == 0
 
 
-def test_in_a_network_that_is_crowded_an_address_that_is_goes_first() -> None:
+def test_in_a_network_that_is_crowded_the_address_with_most_goes_first() -> None:
     """The others of a provider's network must not pay for one of them."""
     strangers = Strangers()
-    for number in range(9):
-        strangers.add(One(f"other {number}"), "198.51.100.1")
-    for number in range(11):
-        strangers.add(One(f"crowd {number}"), "198.51.100.2")
+    strangers.add(One("alone"), "198.51.100.1")
+    for number in range(4):
+        strangers.add(One(f"office {number}"), "198.51.100.2")
+    for number in range(10):
+        strangers.add(One(f"crowd {number}"), "198.51.100.3")
 
-    assert drained(strangers)[:4] == ["crowd 0", "crowd 1", "other 0", "other 1"]
+    gone = [strangers.make_room() for _ in range(6)]
+    assert gone == [f"crowd {number}" for number in range(6)]
+    # As it is no crowd any more, the oldest goes.
+    assert strangers.make_room() == "alone"
+
+
+def test_who_is_alone_is_not_driven_out_by_its_neighbours_few() -> None:
+    """However many of these come, from however many addresses."""
+    strangers = Strangers()
+    strangers.add(One("alone"), "198.51.100.1")
+    for number in range(30):
+        strangers.add(One(str(number)), f"198.51.100.{number % 10 + 2}")
+
+    gone = [strangers.make_room() for _ in range(20)]
+    assert gone == [str(number) for number in range(20)]
 
 
 def test_who_leaves_and_who_is_answered_have_their_turn_whatever_came_before() -> None:
