@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 from twisted.internet import reactor
 
+from submitd.mail.envelope import TlsDemand
 from submitd.spool.sqlite import SqliteStore
 from submitd.spool.store import Wanted
 from tests.support.in_reactor import in_reactor
@@ -80,6 +81,36 @@ async def test_what_is_switched_off_is_not_offered(tmp_path: Path) -> None:
     )
     async with OneProcess(reactor, tmp_path, more) as server:
         assert not {"futurerelease", "deliverby", "limits"} & set(await ehlo(server))
+
+
+@pytest.mark.rfc("5321", "3.5.3")
+@in_reactor
+async def test_small_talk_tells_a_client_nothing_of_who_is_here(tmp_path: Path) -> None:
+    def talk() -> list[int]:
+        with server.logged_in() as client:
+            commands = ("NOOP", "HELP", "HELP VRFY", "VRFY bob", "VRFY nobody")
+            return [client.docmd(one)[0] for one in commands]
+
+    async with OneProcess(reactor, tmp_path) as server:
+        assert await in_thread(talk) == [250, 214, 214, 252, 252]
+
+
+# TLS-Required
+
+
+@pytest.mark.rfc("8689", "4.1")
+@in_reactor
+async def test_that_tls_is_no_must_is_kept_with_the_message(tmp_path: Path) -> None:
+    async with OneProcess(reactor, tmp_path) as server:
+        text = f"TLS-Required: No\r\n{TEXT}"
+        await send(server, "bob@example.net", mail=("HOLDFOR=7200",), text=text)
+        store = SqliteStore(tmp_path / "state")
+        (entry,) = store.search(Wanted())
+        assert entry.tls_demand is TlsDemand.OPTIONAL
+        assert store.release_early([entry.queue_id], datetime.now(UTC)) == 1
+        store.close()
+        await server.receiver.has(1)
+        assert b"\r\nTLS-Required: No\r\n" in server.receiver.received[0].content
 
 
 # FUTURERELEASE
