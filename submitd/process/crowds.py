@@ -65,16 +65,18 @@ class Crowds:
     def __init__(self, counts: Counts, ask: AsksForRoom) -> None:
         self._counts = counts
         self._ask = ask
+        self._workers: set[str] = set()
         self._crowded: OrderedDict[str, None] = OrderedDict()
 
     def handlers(self, worker: str) -> dict[str, Callable[..., Any]]:
-        """What a worker asks and tells."""
+        """What a worker asks and tells, from its beginning on."""
+        self._workers.add(worker)
 
         def crowd(*, is_here: bool) -> None:
             if is_here:
                 self._crowded[worker] = None
             else:
-                self.forget(worker)
+                self._crowded.pop(worker, None)
 
         return {
             _CROWD: crowd,
@@ -82,21 +84,26 @@ class Crowds:
         }
 
     def forget(self, worker: str) -> None:
-        """It has no crowd any more, or is gone."""
+        """It is gone."""
+        self._workers.discard(worker)
         self._crowded.pop(worker, None)
 
     async def _make_room(self, worker: str) -> bool:
         """Have one of the others send one of its crowd away: each in turn."""
         for other in [one for one in self._crowded if one != worker]:
-            if other in self._crowded:
-                self._crowded.move_to_end(other)
+            if other not in self._crowded:
+                continue  # no more, since another was asked
+            self._crowded.move_to_end(other)
             try:
                 has_made = await self._ask(other, self._give_back(other))
             except NoAnswer:
                 continue  # the next one may; why it is silent its pulse tells
-            if has_made:
+            if has_made and worker in self._workers:
                 self._counts.move(other, worker, IN_ALL)
                 return True
+            if has_made:
+                self._counts.give(other, [IN_ALL])
+                break  # for who died while it waited
         return False
 
     def _give_back(self, worker: str) -> Callable[[bool], None]:

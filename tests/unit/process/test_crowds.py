@@ -21,6 +21,7 @@ class Workers:
         self.answers = answers
         self.asked: list[str] = []
         self.late: list[Callable[[bool], None]] = []
+        self.meanwhile: Callable[[], None] = lambda: None
         self.counts = Counts()
         self.crowds = Crowds(self.counts, self.ask)
         for name in answers:
@@ -30,6 +31,7 @@ class Workers:
     async def ask(self, name: str, on_late: Callable[[bool], None]) -> bool:
         self.asked.append(name)
         self.late.append(on_late)
+        self.meanwhile()
         answer = self.answers[name]
         if isinstance(answer, Exception):
             raise answer
@@ -81,6 +83,24 @@ def test_what_is_made_too_late_is_free() -> None:
     assert not workers.counts.take("next", [(IN_ALL, 1)])
     answered(True)
     assert workers.counts.take("next", [(IN_ALL, 1)])
+
+
+def test_for_who_dies_while_it_waits_no_place_is_kept() -> None:
+    """Nobody would ever give it back."""
+    workers = Workers(w1=True)
+    handlers = workers.crowds.handlers("w2")
+    workers.meanwhile = lambda: workers.crowds.forget("w2")
+    found: list[bool] = []
+    handlers["make-room"]().addCallback(found.append)
+    assert found == [False]
+    assert workers.counts.take("next", [(IN_ALL, 1)])
+
+
+def test_who_is_gone_when_its_turn_comes_is_not_asked() -> None:
+    workers = Workers(w1=False, w2=True)
+    workers.meanwhile = lambda: workers.crowds.forget("w2")
+    assert not workers.make_room("w3")
+    assert workers.asked == ["w1"]
 
 
 def lose_it(workers: Workers) -> None:
