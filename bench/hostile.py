@@ -419,7 +419,9 @@ async def attack(options: argparse.Namespace, folder: Path) -> int:
         used, in_all = time.process_time() - used, time.monotonic() - started
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
         told = {
             name: await asyncio.to_thread(tell.get, timeout=120)
             for name, tell in tells.items()

@@ -4,6 +4,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 from math import inf
+from random import Random
 from typing import Any, Final, Protocol
 
 from attrs import define, field, frozen
@@ -178,6 +179,15 @@ class Destination:
     """… and how long that is believed. Asking for each message anew costs more
     than what it wins."""
 
+    def enter(self, job: Job, *, is_next: bool = False) -> None:
+        """One more waits."""
+        if not self.jobs:
+            self.pace.begin()
+        if is_next:
+            self.jobs.put_back(job)
+        else:
+            self.jobs.put(job)
+
 
 @frozen
 class _Unprepared:
@@ -208,6 +218,7 @@ class Lanes:
         self._jobs = jobs
         self._events = events
         self._metrics = metrics
+        self._chance = Random()  # noqa: S311 - jitter, not secrets
         self._destinations: dict[str, Destination] = {}
         self._unprepared = Turns(self._prepare)
         self._stopping = False
@@ -222,20 +233,18 @@ class Lanes:
         """
         destination = self._destination(route)
         waiting = len(destination.jobs)
-        if not waiting:
-            destination.pace.begin()
-        elif waiting >= self._limits.messages_per_destination:
+        if waiting >= self._limits.messages_per_destination:
             last = destination.jobs.take_last(after=job)
             self._jobs.put_off(last or job, destination.pace.delay(waiting))
             if last is None:
                 return
-        destination.jobs.put(job)
+        destination.enter(job)
         self._serve(destination)
 
     def _destination(self, route: Route) -> Destination:
         destination = self._destinations.get(route.key)
         if destination is None:
-            destination = Destination(route, Pace(self._clock))
+            destination = Destination(route, Pace(self._clock, self._chance))
             self._destinations[route.key] = destination
         return destination
 
@@ -485,14 +494,14 @@ class Lanes:
             self._jobs.give_back(job)
         else:
             destination = self._destination(one.route)
-            destination.jobs.put_back(job)
+            destination.enter(job, is_next=True)
             self._serve(destination)
 
     def _put_back(self, destination: Destination, job: Job) -> None:
         if self._stopping:
             self._jobs.give_back(job)
         else:
-            destination.jobs.put_back(job)
+            destination.enter(job, is_next=True)
 
     def _broke(self, failure: Any) -> None:  # noqa: ANN401
         self._events.failure(ATTEMPT_BROKE, failure.value)

@@ -68,11 +68,6 @@ class Counts:
                     del own[key]
                 self._drop(key, 1)
 
-    def move(self, owner: str, to: str, key: str) -> None:
-        """One of the first one's is the other's now."""
-        self.give(owner, [key])
-        self.claim(to, [(key, None)])
-
     def forget(self, owner: str) -> None:
         """A worker is gone, and what it had taken is free."""
         for key, number in self._by_owner.pop(owner, Counter()).items():

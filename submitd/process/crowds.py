@@ -2,8 +2,7 @@
 
 A worker ranks the strangers that the kernel gave it. Where these are few, and all
 places are taken, the crowd is elsewhere: the supervisor knows which workers have one,
-and has one of them send somebody away. That place changes hands; were it free for a
-moment, it would be the next attacker's.
+and has one of them send somebody away.
 """
 
 from collections import OrderedDict
@@ -23,16 +22,17 @@ _CROWD: Final = "crowd"
 _PATIENCE: Final = 2.0
 """Seconds that a worker waits for the supervisor …"""
 
-ITS_PATIENCE: Final = 1.5
+ITS_PATIENCE: Final = 0.9
 """… and the supervisor for a worker."""
 
 
 class OtherWorkers:
     """A worker's way to the strangers of the others (`Elsewhere`)."""
 
-    def __init__(self, pipe: Pipe, events: Events) -> None:
+    def __init__(self, pipe: Pipe, workers: int, events: Events) -> None:
         self._pipe = pipe
         self._events = events
+        self.workers = workers
 
     def crowded(self, *, is_here: bool) -> None:
         """As `Elsewhere.crowded`."""
@@ -53,7 +53,7 @@ class OtherWorkers:
             return False
 
 
-AsksForRoom = Callable[[str, Callable[[bool], None]], Awaitable[Any]]
+AsksForRoom = Callable[[str, Callable[[object], None]], Awaitable[Any]]
 """Asks a worker: True where it made room. Raises NoAnswer; the second one hears what
 is answered too late.
 """
@@ -66,6 +66,7 @@ class Crowds:
         self._counts = counts
         self._ask = ask
         self._workers: set[str] = set()
+        self._silent: set[str] = set()
         self._crowded: OrderedDict[str, None] = OrderedDict()
 
     def handlers(self, worker: str) -> dict[str, Callable[..., Any]]:
@@ -86,31 +87,30 @@ class Crowds:
     def forget(self, worker: str) -> None:
         """It is gone."""
         self._workers.discard(worker)
+        self._silent.discard(worker)
         self._crowded.pop(worker, None)
 
     async def _make_room(self, worker: str) -> bool:
         """Have one of the others send one of its crowd away: each in turn."""
-        for other in [one for one in self._crowded if one != worker]:
-            if other not in self._crowded:
-                continue  # no more, since another was asked
-            self._crowded.move_to_end(other)
-            try:
-                has_made = await self._ask(other, self._give_back(other))
-            except NoAnswer:
-                continue  # the next one may; why it is silent its pulse tells
-            if has_made and worker in self._workers:
-                self._counts.move(other, worker, IN_ALL)
+        for other in tuple(self._crowded):
+            if not await self._makes_room(other, worker):
+                continue
+            if worker in self._workers:
+                # It is free by now. Whoever was quicker is one more than there are
+                # places, until somebody goes.
+                self._counts.claim(worker, [(IN_ALL, None)])
                 return True
-            if has_made:
-                self._counts.give(other, [IN_ALL])
-                break  # for who died while it waited
+            break  # it died while it waited
         return False
 
-    def _give_back(self, worker: str) -> Callable[[bool], None]:
-        """What it made for us when we waited for it no more is free."""
-
-        def give_back(has_made: bool) -> None:
-            if has_made:
-                self._counts.give(worker, [IN_ALL])
-
-        return give_back
+    async def _makes_room(self, other: str, worker: str) -> bool:
+        # One that is silent hears one question: it will answer all that it has heard.
+        if other == worker or other not in self._crowded or other in self._silent:
+            return False
+        self._crowded.move_to_end(other)
+        try:
+            return bool(await self._ask(other, lambda _: self._silent.discard(other)))
+        except NoAnswer:
+            if other in self._workers:
+                self._silent.add(other)
+            return False

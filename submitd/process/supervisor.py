@@ -313,7 +313,7 @@ class Supervisor(Service):
             **self._logins.handlers(name),
         }
 
-    async def _ask_for_room(self, name: str, on_late: Callable[[bool], None]) -> Any:  # noqa: ANN401
+    async def _ask_for_room(self, name: str, on_late: Callable[[object], None]) -> Any:  # noqa: ANN401
         return await self._children[name].pipe.ask(MAKE_ROOM, ITS_PATIENCE, on_late)
 
     # A worker's beginning and end

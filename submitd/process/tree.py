@@ -228,13 +228,11 @@ class WorkerTree:
     def make_room(self) -> bool:
         """Have one of a crowd give way to who has come to another worker.
 
-        The supervisor hands its place among all on. False: there is no crowd here.
+        False: there is no crowd here.
         """
         if not self._strangers.has_crowd:
             return False
-        address = self._strangers.make_room()
-        assert address is not None, "there is a crowd"  # noqa: S101
-        self._connections.unnamed(address)
+        self._connections.closed(self._strangers.make_room())
         return True
 
     def look_at_certificate(self) -> None:

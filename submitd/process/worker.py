@@ -118,7 +118,7 @@ class Worker:
             own_addresses=frozenset((host, port) for host, port in own_addresses),
             events=log.events,
             secret=bytes.fromhex(secret),
-            elsewhere=OtherWorkers(self._pipe, log.events),
+            elsewhere=OtherWorkers(self._pipe, max(1, workers), log.events),
         )
         Deferred.fromCoroutine(self._begin()).addErrback(self._fail)
 

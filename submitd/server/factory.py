@@ -104,7 +104,7 @@ class SubmissionFactory(Factory):
 
         Where no stranger could give way to it that is no use.
         """
-        return bool(self.strangers) and self.waiting < _MOST_WAITING
+        return self.strangers.may_make_room and self.waiting < _MOST_WAITING
 
     def expect(self, connection: ProxiedConnection) -> None:
         """A proxy has come, and will say for whom."""

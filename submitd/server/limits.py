@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Awaitable
 from enum import Enum, auto
+from math import ceil
 from typing import Final, Protocol, TypeVar
 
 from attrs import Factory, define
@@ -69,6 +70,9 @@ class Stranger(Protocol):
 class Elsewhere(Protocol):
     """The strangers of the server's other workers."""
 
+    workers: int
+    """How many there are, this one included."""
+
     def crowded(self, *, is_here: bool) -> None:
         """Whether there is a crowd in this one, when that has changed."""
 
@@ -80,7 +84,8 @@ class Elsewhere(Protocol):
 
 
 _A_CROWD: Final = 10
-"""Strangers of one network, from which on it has more than others may need."""
+"""Strangers of one network, from which on it has more than others may need; where
+there are several workers, each has its share of them."""
 
 _SEVERAL: Final = 2
 """Strangers of one address in such a network."""
@@ -168,6 +173,8 @@ class Strangers:
     def __init__(self, elsewhere: Elsewhere | None = None) -> None:
         """``elsewhere``: None where there is no other worker."""
         self._elsewhere = elsewhere
+        workers = 1 if elsewhere is None else elsewhere.workers
+        self._crowd = max(_SEVERAL, ceil(_A_CROWD / workers))
         self._said_crowded = False
         self._from: OrderedDict[Stranger, tuple[str, str]] = OrderedDict()
         """Network and address of each, in the order in which they came."""
@@ -194,7 +201,7 @@ class Strangers:
     @property
     def has_crowd(self) -> bool:
         """One network has more of them than others may need."""
-        return self._networks.crowd(_A_CROWD) is not None
+        return self._networks.crowd(self._crowd) is not None
 
     def _say_whether_crowded(self) -> None:
         if self._elsewhere is not None and self.has_crowd != self._said_crowded:
@@ -256,7 +263,7 @@ class Strangers:
     def _next(self) -> Stranger | None:
         if self._leaving:
             return next(iter(self._leaving))
-        network = self._networks.crowd(_A_CROWD)
+        network = self._networks.crowd(self._crowd)
         if network is None:
             return next(iter(self._from), None)
         group = self._groups[network]

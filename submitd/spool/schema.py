@@ -96,7 +96,9 @@ CREATE INDEX recipient_due ON recipient (priority, due_at)
 """What the parameters of MAIL brought along."""
 _USAGE: Final = """
 ALTER TABLE message ADD COLUMN login TEXT;  -- the submitter's `login_key`
-UPDATE message SET login = login_key(submitter) WHERE submitter IS NOT NULL;
+-- Of others nobody counts what was there before, and each row has a message.
+UPDATE message SET login = login_key(submitter)
+  WHERE held = 1 AND submitter IS NOT NULL;
 CREATE TABLE usage (             -- what logins with limits have sent
   login TEXT NOT NULL,           -- its `login_key`, here and below
   span INTEGER NOT NULL,         -- seconds counted together

@@ -129,6 +129,7 @@ class SqliteStore:
             SpoolUnavailable: no spool is there, or not one of this version.
         """
         self._connection = connect(folder / DATABASE)
+        self._connection.create_function("login_key", 1, login_key, deterministic=True)
         with translated():
             schema.check(self._connection)
             self._lock = FileLock(folder / WRITE_LOCK, create=False)
@@ -427,6 +428,10 @@ def _pages(queue_ids: Iterable[str]) -> Iterator[list[int]]:
         yield numbers[start : start + _PAGE]
 
 
+_LOGIN: Final = "login_key(coalesce(submitter, ''))"
+"""Not the column: it stands behind the content, which would be read for it."""
+
+
 def _condition(wanted: Wanted) -> tuple[str, list[object]]:
     parts: list[str] = []
     values: list[object] = []
@@ -440,12 +445,12 @@ def _condition(wanted: Wanted) -> tuple[str, list[object]]:
         also(f"id IN ({', '.join('?' * len(numbers))})", *numbers)
     if wanted.sender:
         also(
-            "(lower(reverse_path) = lower(?) OR login = ?)",
+            f"(lower(reverse_path) = lower(?) OR {_LOGIN} = ?)",
             wanted.sender,
             login_key(wanted.sender),
         )
     if wanted.login:
-        also("login = ?", login_key(wanted.login))
+        also(f"{_LOGIN} = ?", login_key(wanted.login))
     below = "EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND {})"
     if wanted.recipient:
         also(below.format("lower(address) = lower(?)"), wanted.recipient)

@@ -268,7 +268,8 @@ def test_what_finds_no_place_is_due_again_after_the_others() -> None:
     assert len(site.released) == 2
     for numbers, due_at in site.released:
         assert numbers == [0]
-        assert due_at == NOW + timedelta(seconds=5)
+        assert due_at is not None
+        assert timedelta(seconds=2.5) <= due_at - NOW <= timedelta(seconds=5)
 
 
 def test_beyond_the_bound_messages_stay_in_the_spool() -> None:

@@ -20,7 +20,7 @@ class Workers:
     def __init__(self, **answers: bool | Exception) -> None:
         self.answers = answers
         self.asked: list[str] = []
-        self.late: list[Callable[[bool], None]] = []
+        self.late: list[Callable[[object], None]] = []
         self.meanwhile: Callable[[], None] = lambda: None
         self.counts = Counts()
         self.crowds = Crowds(self.counts, self.ask)
@@ -28,13 +28,16 @@ class Workers:
             self.counts.take(name, [(IN_ALL, None)])
             self.tell(name, is_here=True)
 
-    async def ask(self, name: str, on_late: Callable[[bool], None]) -> bool:
+    async def ask(self, name: str, on_late: Callable[[object], None]) -> bool:
         self.asked.append(name)
         self.late.append(on_late)
         self.meanwhile()
         answer = self.answers[name]
         if isinstance(answer, Exception):
             raise answer
+        if answer:
+            # As a worker does whose client has gone.
+            self.counts.give(name, [IN_ALL])
         return answer
 
     def tell(self, name: str, *, is_here: bool) -> None:
@@ -68,21 +71,21 @@ def has_a_place(workers: Workers, name: str) -> bool:
 
 
 def test_the_place_is_that_workers_which_has_asked() -> None:
-    """Not for a moment it is anybody's."""
     workers = Workers(w1=True)
     assert workers.make_room("w2")
     assert not has_a_place(workers, "w1")
     assert has_a_place(workers, "w2")
 
 
-def test_what_is_made_too_late_is_free() -> None:
-    workers = Workers(w1=NoAnswer("no answer in 1.5 s"))
-    assert not workers.make_room("w2")
+def test_one_that_is_silent_is_asked_again_when_it_has_answered() -> None:
+    """All that it has been asked it will do when it wakes."""
+    workers = Workers(w1=NoAnswer("no answer in 0.9 s"))
+    assert [workers.make_room("w2") for _ in range(2)] == [False, False]
+    assert workers.asked == ["w1"]
     (answered,) = workers.late
-    answered(False)
-    assert not workers.counts.take("next", [(IN_ALL, 1)])
     answered(True)
-    assert workers.counts.take("next", [(IN_ALL, 1)])
+    workers.make_room("w2")
+    assert workers.asked == ["w1", "w1"]
 
 
 def test_for_who_dies_while_it_waits_no_place_is_kept() -> None:
@@ -121,7 +124,7 @@ def test_who_has_no_crowd_any_more_is_not_asked(
     assert workers.asked == []
 
 
-@pytest.mark.parametrize("answer", [False, NoAnswer("no answer in 1.5 s")])
+@pytest.mark.parametrize("answer", [False, NoAnswer("no answer in 0.9 s")])
 def test_where_one_makes_no_room_the_next_one_does(answer: bool | Exception) -> None:
     workers = Workers(w1=answer, w2=True)
     assert workers.make_room("w3")
@@ -133,7 +136,7 @@ def test_a_supervisor_that_is_silent_makes_no_room() -> None:
     pipe = Pipe(clock, {}, lambda: None)
     pipe.makeConnection(wire)
     found: list[Any] = []
-    Deferred.fromCoroutine(OtherWorkers(pipe, events).make_room()).addCallback(
+    Deferred.fromCoroutine(OtherWorkers(pipe, 2, events).make_room()).addCallback(
         found.append
     )
     assert found == []

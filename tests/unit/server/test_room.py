@@ -1,9 +1,10 @@
 """Who finds a place, under a clock: who gives way to whom, and who to nobody."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 
 from submitd.server.limits import Strangers
@@ -471,10 +472,14 @@ def test_who_leaves_and_who_is_answered_have_their_turn_whatever_came_before() -
 class OtherWorker:
     """Another worker, that has a crowd of so many."""
 
+    workers = 1
+    """Its crowd has its size as if there were no other."""
+
     def __init__(self, counts: Counts, crowd: int = 0) -> None:
         self.counts = counts
         self.crowd = crowd
         self.heard: list[bool] = []
+        self.meanwhile: Callable[[], None] = lambda: None
         self.asked = 0
         counts.all += crowd
 
@@ -486,6 +491,7 @@ class OtherWorker:
         if not self.crowd:
             return False
         self.crowd -= 1
+        self.meanwhile()
         return True
 
 
@@ -558,3 +564,40 @@ def test_who_is_gone_while_it_asked_drives_out_nobody_elsewhere() -> None:
 
     assert (other.crowd, other.asked) == (10, 0)
     assert counts.all == 10
+
+
+def test_who_is_gone_while_room_is_made_elsewhere_leaves_a_place_free() -> None:
+    counts = Counts(in_all=10, each=20)
+    other = OtherWorker(counts, crowd=10)
+    here = beside(other)
+    protocol = here.factory.buildProtocol(IPv4Address("TCP", "198.51.100.1", 4711))
+    assert protocol is not None
+    wire = Wire()
+    wire.protocol = protocol
+    other.meanwhile = lambda: lose(wire)
+    protocol.makeConnection(wire)
+
+    assert (other.crowd, counts.all, counts.taken) == (9, 9, [])
+
+
+def test_also_to_who_comes_through_a_proxy() -> None:
+    other = OtherWorker(Counts(in_all=11), crowd=11)
+    here = Site(other.counts)
+    here.factory.strangers = Strangers(other)
+    wire = here.connect()
+    say(wire, HEADER)
+
+    assert wire.value() == GREETING
+    assert other.crowd == 10
+
+
+def test_of_two_workers_each_has_a_crowd_at_half_its_size() -> None:
+    """The kernel parts who comes from one network."""
+    other = OtherWorker(Counts(in_all=100, each=100))
+    other.workers = 2
+    strangers = Strangers(other)
+    for number in range(4):
+        strangers.add(One(str(number)), "198.51.100.1")
+    assert other.heard == []
+    strangers.add(One("4"), "198.51.100.2")
+    assert other.heard == [True]
