@@ -18,7 +18,8 @@ from tests.support.one_process import OneProcess, in_thread
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.root,
-    pytest.mark.timeout(60),
+    # Outcomes that find no room are tried again after up to half a minute.
+    pytest.mark.timeout(150),
 ]
 
 HEADER: Final = "From: alice@example.org\r\nSubject: x\r\n\r\n"
