@@ -384,12 +384,15 @@ class Outcome:
 
 
 async def fill(server: Victim, attackers: Attackers, wanted: float) -> None:
-    """Wait until so many are open, or have had their time to be."""
+    """Wait until so many are open and at what they are for, or have had their time.
+
+    Before that it is a crowd that logs in at once, and no siege.
+    """
     last = time.monotonic() + LONGEST_RAMP
     await asyncio.sleep(RAMP)
     while time.monotonic() < last:
         told = await asyncio.to_thread(server.open)
-        if min(told or 0, attackers.held) >= wanted:
+        if min(told or 0, attackers.held, attackers.within.total()) >= wanted:
             return
         await asyncio.sleep(0.5)
 
