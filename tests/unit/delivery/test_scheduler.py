@@ -214,6 +214,13 @@ def test_where_nobody_wants_to_hear_a_failure_is_recorded_all_the_same() -> None
     assert site.released == []
 
 
+def test_where_nobody_wants_to_hear_that_it_went_well_no_report_is_prepared() -> None:
+    site = Site()
+    site.settle(spooled(1, Notify.NEVER), OK)
+    assert [states(one) for one in site.recorded] == [[State.RELAYED]]
+    assert site.reported == []
+
+
 def test_a_failure_alone_that_cannot_be_told_of_is_not_recorded_at_all() -> None:
     site = Site()
     site.report_with = fails_with(ValueError("a bug"))
